@@ -1,0 +1,1 @@
+//! Load generator for brokers of the RocketMQ protocol.

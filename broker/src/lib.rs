@@ -1,0 +1,1 @@
+//! What RocketMQ means: send, pull, groups, offsets, topics.

@@ -1,0 +1,1 @@
+//! The runtime seam: executors, sockets, direct-I/O files, timers and mailboxes.

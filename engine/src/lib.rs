@@ -1,0 +1,1 @@
+//! One shard's storage: commit log, group commit, queue index, recovery.

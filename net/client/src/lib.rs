@@ -1,0 +1,1 @@
+//! A RocketMQ client for Rust: producer, pull consumer and admin calls.

@@ -1,0 +1,1 @@
+//! Sockets: listeners, the connection loop, outbound calls.

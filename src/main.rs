@@ -1,0 +1,2 @@
+//! The program: one binary, named `ringmq`.
+fn main() {}
