@@ -101,7 +101,7 @@ fn hand_out(remote: &Remote) -> usize {
 
 /// Moves what tasks posted to other shards; true if anything could not be moved yet.
 fn move_mail() -> bool {
-    PORTS.with_borrow(|ports| ports.iter().fold(false, |blocked, p| p.flush() || blocked))
+    PORTS.with_borrow(|ports| ports.iter().filter(|p| p.flush()).count() > 0)
 }
 
 /// Sends what the shard posted last. A neighbour that does not empty its mailbox within a second does not get it.
