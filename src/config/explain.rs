@@ -147,6 +147,15 @@ mod tests {
         assert_eq!(explain(&settings(""), "colour").unwrap_err().to_string(), "`colour` is no key");
     }
 
+    /// The file that ships beside the name server is the table, so that neither can be forgotten.
+    #[test]
+    fn the_shipped_file_of_the_name_server_is_the_table() {
+        let shipped = include_str!("../../namesrv/conf/namesrv.conf");
+        let (head, keys) = shipped.split_once("\n\n").unwrap();
+        assert!(head.lines().all(|line| line.starts_with('#')));
+        assert_eq!(format!("\n{keys}"), sample(Program::Namesrv));
+    }
+
     #[test]
     fn a_sample_loads_without_a_word() {
         for program in [Program::Broker, Program::Namesrv] {
