@@ -3,7 +3,7 @@
 //! It works on text whose UTF-8 was checked, returns positions instead of copies, and recurses a bounded depth only.
 //! It is not a general JSON reader; bodies go through [`crate::json`].
 
-use crate::value::Value;
+use crate::value::{Span, Value};
 
 /// How deep values that are skipped may nest.
 const DEPTH_MAX: u32 = 32;
@@ -89,6 +89,14 @@ impl<'a> Scanner<'a> {
     /// A quoted string, its escapes checked and counted but not undone.
     #[inline]
     pub(crate) fn string(&mut self) -> Result<Value<'a>, Malformed> {
+        let span = self.string_span()?;
+        let raw = self.text.get(span.start()..span.start() + span.len()).ok_or(Malformed(span.start()))?;
+        Ok(Value::from_scan(raw, span.shrink()))
+    }
+
+    /// As [`string`](Self::string), but only where it lies.
+    #[inline]
+    pub(crate) fn string_span(&mut self) -> Result<Span, Malformed> {
         self.expect(b'"')?;
         let bytes = self.text.as_bytes();
         let start = self.at;
@@ -105,8 +113,23 @@ impl<'a> Scanner<'a> {
         }
         self.at = at + 1;
         self.start = start;
-        let raw = self.text.get(start..at).ok_or(Malformed(start))?;
-        Ok(Value::from_scan(raw, shrink))
+        Ok(Span::new(start as u32, (at - start) as u32, shrink))
+    }
+
+    /// A plain integer of up to nine digits that a delimiter follows; anything else is left for [`scalar`](Self::scalar).
+    #[inline]
+    pub(crate) fn short_integer(&mut self) -> Result<Option<i32>, Malformed> {
+        self.peek()?;
+        let rest = &self.text.as_bytes()[self.at..];
+        let negative = rest[0] == b'-';
+        let digits = &rest[usize::from(negative)..];
+        let len = digits.iter().take(10).take_while(|byte| byte.is_ascii_digit()).count();
+        if !(1..=9).contains(&len) || !matches!(digits.get(len), Some(b',' | b'}' | b' ')) {
+            return Ok(None);
+        }
+        let value = digits[..len].iter().fold(0, |value, digit| value * 10 + i32::from(digit - b'0'));
+        self.at += len + usize::from(negative);
+        Ok(Some(if negative { -value } else { value }))
     }
 
     /// A scalar as text, or the skipping of anything else.
