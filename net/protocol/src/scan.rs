@@ -267,9 +267,43 @@ impl Escape {
     }
 }
 
+/// The value of each hex digit; 0xFF for every other byte.
+const HEX_VALUES: [u8; 256] = {
+    let mut values = [0xFF; 256];
+    let mut digit = 0;
+    while digit < 16 {
+        values[b"0123456789abcdef"[digit] as usize] = digit as u8;
+        values[b"0123456789ABCDEF"[digit] as usize] = digit as u8;
+        digit += 1;
+    }
+    values
+};
+
 #[inline]
 fn hex4(digits: &[u8]) -> Option<u32> {
-    digits.iter().try_fold(0, |value, &digit| Some(value << 4 | char::from(digit).to_digit(16)?))
+    let [a, b, c, d] = *<&[u8; 4]>::try_from(digits).ok()?;
+    let [a, b, c, d] = [a, b, c, d].map(|digit| u32::from(HEX_VALUES[usize::from(digit)]));
+    if (a | b | c | d) > 15 {
+        return None;
+    }
+    Some(a << 12 | b << 8 | c << 4 | d)
+}
+
+/// The first byte at or after `from` that JSON escapes: a quote, a backslash or a control character.
+#[inline]
+pub(crate) fn find_escapable(bytes: &[u8], from: usize) -> Option<usize> {
+    let mut at = from;
+    while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        let word = u64::from_le_bytes(*chunk);
+        let control = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
+        let found = hits(word, b'"') | hits(word, b'\\') | control;
+        if found != 0 {
+            return Some(at + found.trailing_zeros() as usize / 8);
+        }
+        at += 8;
+    }
+    let tail = bytes.get(at..)?;
+    tail.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)).map(|found| at + found)
 }
 
 #[cfg(test)]
@@ -301,6 +335,12 @@ mod tests {
         fn the_wide_search_finds_what_the_narrow_one_does(bytes in prop::collection::vec(prop::sample::select(b"ab\"\\\x22\x5c\xa2\xdc\x21\x23".to_vec()), 0..60), from in 0..70usize) {
             let narrow = bytes.iter().enumerate().skip(from).find(|(_, byte)| matches!(byte, b'"' | b'\\')).map(|(at, _)| at);
             prop_assert_eq!(find_quote_or_backslash(&bytes, from), narrow);
+        }
+
+        #[test]
+        fn the_wide_search_for_escapes_finds_what_the_narrow_one_does(bytes in prop::collection::vec(prop::sample::select(b"ab\"\\\x1f\x20\x00\x80\xff\xa0\x21".to_vec()), 0..60), from in 0..70usize) {
+            let narrow = bytes.iter().enumerate().skip(from).find(|(_, byte)| matches!(byte, b'"' | b'\\' | 0..0x20)).map(|(at, _)| at);
+            prop_assert_eq!(find_escapable(&bytes, from), narrow);
         }
     }
 }
