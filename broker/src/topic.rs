@@ -436,7 +436,7 @@ impl TopicTable {
 
     fn wrapper(&self, each: impl Fn(&TopicConfig) -> TopicConfig) -> TopicConfigSerializeWrapper {
         TopicConfigSerializeWrapper {
-            data_version: self.version.clone(),
+            data_version: self.version,
             topic_config_table: self.topics.iter().map(|(name, t)| (name.to_string(), each(&t.config))).collect(),
         }
     }

@@ -78,7 +78,7 @@ fn the_configuration_decides_which_system_topics_there_are() {
 #[test]
 fn an_administrator_creates_and_changes_a_topic() {
     let mut table = table();
-    let before = table.version().clone();
+    let before = *table.version();
     let changes = table.create_or_update(&asked("T", 4), 2_000).unwrap();
     assert!(matches!(&changes[..], [TopicChange::Put(topic)] if topic.config.topic_name == "T"));
     assert_eq!(*table.version(), DataVersion { counter: before.counter + 1, timestamp: 2_000, ..before });
@@ -98,7 +98,7 @@ fn an_administrator_creates_and_changes_a_topic() {
 #[test]
 fn a_topic_that_may_not_be_created_is_refused_in_rocketmq_words() {
     let mut table = table();
-    let before = table.version().clone();
+    let before = *table.version();
     let refused = |table: &mut TopicTable, asked: &CreateTopic| table.create_or_update(asked, 9).unwrap_err();
     for topic in ["", "a b", "a.b", &"t".repeat(128)] {
         assert_eq!(refused(&mut table, &asked(topic, 1)).code, ResponseCode::INVALID_PARAMETER, "{topic}");
@@ -318,7 +318,7 @@ fn name_servers_are_told_what_the_brokers_permission_leaves() {
     let mut table = table();
     table.create_or_update(&asked("T", 1), 0).unwrap();
     assert_eq!(table.registered(), table.list());
-    let version = table.version().clone();
+    let version = *table.version();
     table.set_permission(perm::READ, 5);
     assert_eq!(table.registered().topic_config_table["T"].perm, 4);
     assert_eq!(table.registered().topic_config_table["DefaultCluster"].perm, 4);
