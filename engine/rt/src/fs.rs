@@ -92,7 +92,7 @@ pub struct DirLock(#[expect(dead_code, reason = "held for its drop")] Held);
 #[derive(Debug)]
 enum Held {
     Uring(#[expect(dead_code, reason = "held for its drop")] std::fs::File),
-    Sim(crate::sim::fs::DirLock),
+    Sim(#[expect(dead_code, reason = "held for its drop")] crate::sim::fs::DirLock),
 }
 
 /// Locks `dir` through its file `lock`, which then holds this process's id. `None` if another process holds it; the text is what

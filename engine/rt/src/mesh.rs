@@ -18,6 +18,7 @@ pub(crate) trait Port {
     fn flush(&self) -> bool;
     /// Wakes the reader if there is mail; true if it did.
     fn deliver(&self) -> bool;
+    /// Whether there is mail that somebody waits for.
     fn has_mail(&self) -> bool;
 }
 
@@ -182,6 +183,9 @@ impl<T: Send + 'static> Port for PortState<T> {
     }
 
     fn has_mail(&self) -> bool {
-        !self.inboxes[self.me].queue.is_empty()
+        let reader = self.reader.take();
+        let waiting = reader.is_some();
+        self.reader.set(reader);
+        waiting && !self.inboxes[self.me].queue.is_empty()
     }
 }

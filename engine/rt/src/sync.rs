@@ -1,6 +1,8 @@
 //! Waiting within one shard: an event that many may await. Nothing here crosses threads.
 
 use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::pin;
 use std::task::{Poll, Waker};
 
 /// Something happened: every waiter present is woken, and one `notify` without waiters is remembered.
@@ -99,4 +101,23 @@ impl std::fmt::Debug for Waiters {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Waiters({})", self.waiters.borrow().len())
     }
+}
+
+/// Which of two futures was first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Either<A, B> {
+    Left(A),
+    Right(B),
+}
+
+/// Waits for whichever is first and drops the other.
+pub async fn first<A: Future, B: Future>(a: A, b: B) -> Either<A::Output, B::Output> {
+    let (mut a, mut b) = (pin!(a), pin!(b));
+    std::future::poll_fn(move |cx| {
+        if let Poll::Ready(value) = a.as_mut().poll(cx) {
+            return Poll::Ready(Either::Left(value));
+        }
+        b.as_mut().poll(cx).map(Either::Right)
+    })
+    .await
 }

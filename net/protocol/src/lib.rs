@@ -11,12 +11,19 @@
 
 #![forbid(unsafe_code)]
 
+pub mod batch;
+pub mod body;
 pub mod code;
 pub mod command;
+pub mod compress;
+pub mod filter;
 pub mod frame;
 pub mod header;
 pub mod host;
+pub mod id;
+pub mod json;
 pub mod message;
+pub mod names;
 pub mod properties;
 pub mod value;
 

@@ -62,7 +62,7 @@ pub(super) async fn drive(remote: Arc<Remote>) {
     let mut gave_round = false;
     loop {
         if STOP.get() {
-            return;
+            return send_rest();
         }
         let busy = polls() != last_polls;
         last_polls = polls();
@@ -73,16 +73,12 @@ pub(super) async fn drive(remote: Arc<Remote>) {
             continue;
         }
         gave_round = false;
-        let mut woken = hand_out(&remote);
-        if woken == 0 && !busy {
+        if hand_out(&remote) == 0 && !busy {
             sleep(&remote);
-            woken = hand_out(&remote);
         } else if let Err(e) = ring::submit() {
             fail(&e);
-        } else {
-            woken += hand_out(&remote);
         }
-        let _ = woken;
+        hand_out(&remote);
         yield_now().await;
     }
 }
@@ -105,7 +101,20 @@ fn hand_out(remote: &Remote) -> usize {
 
 /// Moves what tasks posted to other shards; true if anything could not be moved yet.
 fn move_mail() -> bool {
-    PORTS.with_borrow(|ports| ports.iter().fold(false, |blocked, p| p.flush() || blocked))
+    PORTS.with_borrow(|ports| ports.iter().filter(|p| p.flush()).count() > 0)
+}
+
+/// Sends what the shard posted last. A neighbour that does not empty its mailbox within a second does not get it.
+fn send_rest() {
+    let deadline = clock::monotonic().after(Duration::from_secs(1));
+    while move_mail() && clock::monotonic() < deadline {
+        if let Err(e) = ring::submit_and_sleep(Some(RETRY)) {
+            fail(&e);
+        }
+    }
+    if let Err(e) = ring::submit() {
+        fail(&e);
+    }
 }
 
 /// A mailbox of a busy neighbour is full: look again soon instead of sleeping on.

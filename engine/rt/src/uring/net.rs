@@ -22,6 +22,8 @@ use crate::uring::ring::{self, Op};
 const RX_HIGH: usize = 16;
 /// Below this many it receives again.
 const RX_LOW: usize = 8;
+/// The same while the shard is short of receive buffers.
+const RX_HIGH_SCARCE: usize = 2;
 /// `IOV_MAX`: slices in one gathered send.
 const IOV_MAX: usize = 1024;
 
@@ -343,10 +345,14 @@ impl Drop for Stream {
 }
 
 impl StreamState {
+    fn rx_high(&self) -> usize {
+        if self.pool.scarce() { RX_HIGH_SCARCE } else { RX_HIGH }
+    }
+
     /// Starts receiving unless it is under way, has ended, or has to wait.
     fn arm(self: &Rc<Self>) {
         let idle = self.rx_op.get().is_none() && self.rx_end.get().is_none() && !self.starved.get();
-        if !idle || self.closed.get() || self.rx.borrow().len() >= RX_HIGH {
+        if !idle || self.closed.get() || self.rx.borrow().len() >= self.rx_high() {
             return;
         }
         let entry = opcode::RecvMulti::new(types::Fd(self.fd.as_raw_fd()), pool::GROUP).build();
@@ -369,6 +375,8 @@ impl StreamState {
                 if let Some(chunk) = chunk
                     && !self.closed.get()
                 {
+                    // What is not read at once must not keep the kernel's buffers from other connections.
+                    let chunk = if self.pool.scarce() { Slice::from(chunk.to_vec()) } else { chunk };
                     self.rx.borrow_mut().push_back(chunk);
                 }
             }
@@ -379,8 +387,8 @@ impl StreamState {
         }
         let waiting = self.rx.borrow().len();
         match self.rx_op.get() {
-            Some(op) if waiting >= RX_HIGH && !self.cancelled.replace(true) => ring::cancel(op),
-            None if waiting < RX_LOW => self.arm(),
+            Some(op) if waiting >= self.rx_high() && !self.cancelled.replace(true) => ring::cancel(op),
+            None if waiting < RX_LOW.min(self.rx_high()) => self.arm(),
             _ => {}
         }
         if let Some(waker) = self.rx_waker.take() {
