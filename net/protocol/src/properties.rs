@@ -130,8 +130,8 @@ pub fn check(name: &str, value: &str) -> Result<(), PropertyError> {
     if name.is_empty() || value.is_empty() {
         return Err(PropertyError::Empty);
     }
-    let separates = |byte: &u8| matches!(*byte, NAME_VALUE_SEPARATOR | PROPERTY_SEPARATOR);
-    if name.as_bytes().iter().any(|byte| separates(byte)) || value.as_bytes().iter().any(|byte| separates(byte)) {
+    let separates = |byte| matches!(byte, NAME_VALUE_SEPARATOR | PROPERTY_SEPARATOR);
+    if name.bytes().chain(value.bytes()).any(separates) {
         return Err(PropertyError::Separator);
     }
     Ok(())

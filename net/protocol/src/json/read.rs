@@ -110,7 +110,7 @@ impl Reader<'_> {
             matches!(byte, b',' | b':' | b'}' | b']' | b'{' | b'[' | b'"' | b'\'') || byte.is_ascii_whitespace()
         };
         let rest = &self.text.as_bytes()[start..];
-        let len = rest.iter().position(|byte| ends(byte)).unwrap_or(rest.len());
+        let len = rest.iter().position(ends).unwrap_or(rest.len());
         self.at += len;
         self.text.get(start..self.at).filter(|word| !word.is_empty()).ok_or(JsonError::Malformed(start))
     }
