@@ -119,7 +119,6 @@ type Event = Box<dyn FnOnce(&Rc<World>)>;
 
 pub(super) struct World {
     pub(super) seed: u64,
-    #[expect(dead_code, reason = "streams are refused until the network is modelled")]
     pub(super) net: RefCell<Net>,
     now: Cell<u64>,
     rng: RefCell<Rng>,
