@@ -67,11 +67,14 @@ impl<T: Send + 'static> Mesh<T> {
             posted: Cell::new(0),
             reader: Cell::new(None),
         });
-        if backend() == Backend::Uring {
-            if let Some(remote) = Remote::current() {
-                let _ = self.inboxes[me].owner.set(remote);
+        match backend() {
+            Backend::Uring => {
+                if let Some(remote) = Remote::current() {
+                    let _ = self.inboxes[me].owner.set(remote);
+                }
+                crate::uring::driver::add_port(Rc::<PortState<T>>::clone(&port));
             }
-            crate::uring::driver::add_port(Rc::<PortState<T>>::clone(&port));
+            Backend::Sim => crate::sim::add_port(Rc::<PortState<T>>::clone(&port)),
         }
         Post(port)
     }
@@ -119,9 +122,8 @@ impl<T: Send + 'static> Post<T> {
         self.0.posted.set(self.0.posted.get() + 1);
         drop(outgoing);
         if backend() == Backend::Sim {
-            // The simulated world has one thread and no driver.
-            self.0.flush();
-            self.0.deliver();
+            // The simulated world has no driver that looks at every turn.
+            crate::sim::mail_posted();
         }
         Ok(())
     }

@@ -1,7 +1,13 @@
 //! The simulated world keeps its own promises: the seed is the run, the disk loses what it may and nothing else.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+
 #[path = "sim/disk.rs"]
 mod disk;
+#[path = "sim/net.rs"]
+mod net;
+#[path = "sim/shards.rs"]
+mod shards;
 #[path = "sim/world.rs"]
 mod world;
 

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Wake, Waker};
 
 use super::disk::Disk;
+use super::mail::Mail;
 use super::net::Net;
 use super::rng::Rng;
 use super::{CrashKind, NodeId};
@@ -119,8 +120,8 @@ type Event = Box<dyn FnOnce(&Rc<World>)>;
 
 pub(super) struct World {
     pub(super) seed: u64,
-    #[expect(dead_code, reason = "streams are refused until the network is modelled")]
     pub(super) net: RefCell<Net>,
+    pub(super) mail: Mail,
     now: Cell<u64>,
     rng: RefCell<Rng>,
     nodes: RefCell<Vec<Node>>,
@@ -139,6 +140,7 @@ impl World {
         Self {
             seed,
             net: RefCell::new(net),
+            mail: Mail::default(),
             now: Cell::new(now),
             rng: RefCell::new(rng),
             nodes: RefCell::default(),
@@ -283,6 +285,7 @@ impl World {
         let result = poll(&mut Context::from_waker(&Waker::from(Arc::clone(waker))));
         let cost = self.rng().between(100, 1000);
         self.now.set(self.now() + cost);
+        super::mail::after_turn(self);
         result
     }
 
@@ -318,6 +321,7 @@ impl World {
             let slot = self.tasks.borrow_mut().remove(&id);
             drop(slot);
         }
+        super::mail::crash(self, node);
         self.current.set(before);
         self.with_node(node, |n| n.down = true);
         self.disk(node).crash(kind);

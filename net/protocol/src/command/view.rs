@@ -185,12 +185,14 @@ impl<'a> HeaderView<'a> {
             return Ok(());
         }
         loop {
-            let key = scanner.string()?;
-            let key = Span::new(scanner.last_start() as u32, key.raw().len() as u32, key.shrink());
+            let key = scanner.string_span()?;
             scanner.expect(b':')?;
-            if let Scalar::Text(value) = scanner.scalar()? {
-                let span = Span::new(scanner.last_start() as u32, value.raw().len() as u32, value.shrink());
-                self.push(key, span)?;
+            if scanner.peek()? == b'"' {
+                let value = scanner.string_span()?;
+                self.push(key, value)?;
+            } else if let Scalar::Text(value) = scanner.scalar()? {
+                let value = Span::new(scanner.last_start() as u32, value.raw().len() as u32, 0);
+                self.push(key, value)?;
             }
             if !scanner.more(b'}')? {
                 return Ok(());
@@ -232,6 +234,9 @@ impl<'a> HeaderView<'a> {
 }
 
 fn integer(scanner: &mut Scanner<'_>, member: &'static str) -> Result<i32, HeaderError> {
+    if let Some(value) = scanner.short_integer()? {
+        return Ok(value);
+    }
     match scanner.scalar()? {
         Scalar::Text(value) => value.parse_i32().ok_or(HeaderError::Member(member)),
         Scalar::Nothing => Err(HeaderError::Member(member)),
