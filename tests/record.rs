@@ -1,16 +1,18 @@
-// SPDX-License-Identifier: Apache-2.0
 //! Records golden frames: what Apache's Java clients and servers put on the wire.
 //!
 //! Not a check. It runs on demand and rewrites `net/protocol/tests/golden`, whose README says how.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test says what failed by failing")]
+#![expect(clippy::unwrap_used, reason = "a test says what failed by failing")]
 
 #[expect(dead_code, reason = "each test program uses its own part of the support")]
 mod support;
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use serde_json::Value;
 
 use support::java::{CLIENTS, Client};
 use support::recorder::{Direction, Passed, Recorder};
@@ -24,6 +26,7 @@ const NAMES: &[(i32, &str)] = &[
     (14, "query-consumer-offset"),
     (15, "update-consumer-offset"),
     (17, "update-and-create-topic"),
+    (21, "get-all-topic-config"),
     (29, "search-offset-by-timestamp"),
     (30, "get-max-offset"),
     (31, "get-min-offset"),
@@ -111,7 +114,7 @@ fn variant(passed: &Passed) -> String {
 /// Files frames below one folder, the first of each name.
 struct Album {
     folder: PathBuf,
-    names: BTreeSet<String>,
+    names: RefCell<BTreeSet<String>>,
 }
 
 impl Album {
@@ -120,11 +123,11 @@ impl Album {
             fs::remove_dir_all(folder).unwrap();
         }
         fs::create_dir_all(folder).unwrap();
-        Album { folder: folder.to_owned(), names: BTreeSet::new() }
+        Album { folder: folder.to_owned(), names: RefCell::default() }
     }
 
-    fn keep(&mut self, name: String, bytes: &[u8]) {
-        if self.names.insert(name.clone()) {
+    fn keep(&self, name: String, bytes: &[u8]) {
+        if self.names.borrow_mut().insert(name.clone()) {
             fs::write(self.folder.join(name + ".bin"), bytes).unwrap();
         }
     }
@@ -137,7 +140,7 @@ fn name_of(request: &Passed) -> String {
 }
 
 /// The requests of `direction` into `requests`, and the replies to them into `replies`.
-fn file(recorder: &Recorder, direction: Direction, requests: &mut Album, replies: &mut Album) {
+fn file(recorder: &Recorder, direction: Direction, requests: &Album, replies: &Album) {
     for passed in recorder.passed() {
         if passed.direction != direction || passed.frame.header.is_reply() {
             continue;
@@ -152,58 +155,76 @@ fn file(recorder: &Recorder, direction: Direction, requests: &mut Album, replies
     }
 }
 
-/// Everything that the scenarios of the drivers make a client say.
-fn tour(client: &Client, namesrv: &str, broker: &Broker, mark: &str) {
-    let topic = &*format!("golden_{mark}");
-    let address = &*broker.address;
-    let all = |more: &[(&'static str, &'static str)]| -> Vec<(&str, String)> {
-        let mut options = vec![("namesrv", namesrv.to_owned()), ("topic", topic.to_owned())];
-        options.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
-        options
-    };
-    let run = |command: &str, more: &[(&'static str, &'static str)]| {
-        let options = all(more);
-        let borrowed: Vec<_> = options.iter().map(|(name, value)| (*name, &**value)).collect();
-        client.run(command, &borrowed)
-    };
-    let admin = |action: &str| {
-        client.run(
-            "admin",
-            &[("namesrv", namesrv), ("broker", address), ("topic", topic), ("do", action), ("queues", "2")],
-        )
-    };
-    admin("create-topic");
-    eventually("the topic has a route", Duration::from_secs(40), || broker.route(topic));
-    admin("topic-list");
-    admin("route");
-    admin("cluster");
-    if client.version != "4.9.8" {
-        admin("topic-config");
+/// One round of a client through everything that the drivers can make it say.
+struct Tour<'a> {
+    client: Client,
+    namesrv: &'a str,
+    broker: &'a str,
+    topic: String,
+}
+
+impl Tour<'_> {
+    fn run(&self, command: &str, more: &[(&str, &str)]) -> Vec<Value> {
+        let mut options = vec![("namesrv", self.namesrv), ("topic", &*self.topic)];
+        options.extend_from_slice(more);
+        self.client.run(command, &options)
     }
-    run("send", &[("queue", "0")]);
-    run("send", &[("mode", "async"), ("tag", "TagA"), ("keys", "order"), ("user", "value")]);
-    run("send", &[("mode", "oneway")]);
-    run("send", &[("mode", "batch"), ("count", "3"), ("tag", "TagA,TagB"), ("keys", "batch")]);
-    run("send", &[("size", "6000")]);
-    let sent = run("send", &[("tag", "TagA"), ("keys", "lookup"), ("queue", "1")]);
-    run("send", &[("delay-level", "1")]);
-    run("push", &[("group", "golden_push"), ("count", "5"), ("sub", "TagA || TagB"), ("fail-first", "true"), ("persist", "300")]);
-    run("push", &[("group", "golden_orderly"), ("count", "4"), ("orderly", "true")]);
-    run("litepull", &[("group", "golden_lite"), ("count", "4")]);
-    run("pull", &[("queue", "1")]);
-    let id = sent[0]["offsetMsgId"].as_str().unwrap();
-    let mut options = all(&[("commit", "1"), ("time", "0"), ("key", "lookup-0")]);
-    options.push(("view", id.to_owned()));
-    let borrowed: Vec<_> = options.iter().map(|(name, value)| (*name, &**value)).collect();
-    client.run("offsets", &borrowed);
-    run("offsets", &[("commit", "1"), ("oneway", "true")]);
-    run("transaction", &[("state", "commit")]);
-    run("transaction", &[("state", "rollback")]);
-    run("transaction", &[("state", "unknown"), ("wait", "30000"), ("group", "golden_check")]);
-    let request = format!("{topic}_request");
-    client.run("send", &[("namesrv", namesrv), ("topic", &request)]);
-    client.run("request", &[("namesrv", namesrv), ("topic", &request)]);
-    admin("delete-topic");
+
+    fn admin(&self, action: &str) {
+        self.run("admin", &[("broker", self.broker), ("do", action), ("queues", "2")]);
+    }
+
+    fn administer(&self, broker: &Broker) {
+        self.admin("create-topic");
+        eventually("the topic has a route", Duration::from_secs(40), || broker.route(&self.topic));
+        for action in ["topic-list", "route", "cluster", "topic-config"] {
+            self.admin(action);
+        }
+    }
+
+    fn produce(&self) {
+        self.run("send", &[("queue", "0")]);
+        self.run("send", &[("mode", "async"), ("tag", "TagA"), ("keys", "order"), ("user", "value")]);
+        self.run("send", &[("mode", "oneway")]);
+        self.run("send", &[("mode", "batch"), ("count", "3"), ("tag", "TagA,TagB"), ("keys", "batch")]);
+        self.run("send", &[("size", "6000")]);
+        self.run("send", &[("delay-level", "1")]);
+        let mut plain = Tour { client: self.client.clone(), topic: self.topic.clone(), ..*self };
+        plain.client.properties.push("org.apache.rocketmq.client.sendSmartMsg=false".to_owned());
+        plain.run("send", &[("tag", "TagA")]);
+        for state in ["commit", "rollback"] {
+            self.run("transaction", &[("state", state)]);
+        }
+        let wait = [("state", "unknown"), ("wait", "30000"), ("group", "golden_check")];
+        self.run("transaction", &wait);
+    }
+
+    fn consume(&self) {
+        let tags = [("group", "golden_push"), ("count", "5"), ("sub", "TagA || TagB")];
+        self.run("push", &[&tags[..], &[("fail-first", "true"), ("persist", "300")]].concat());
+        self.run("push", &[("group", "golden_orderly"), ("count", "4"), ("orderly", "true")]);
+        self.run("push", &[("group", "golden_sql"), ("count", "1"), ("sql", "user = 'value'")]);
+        self.run("litepull", &[("group", "golden_lite"), ("count", "4")]);
+        self.run("pull", &[("queue", "1")]);
+    }
+
+    fn look_up(&self) {
+        let sent = self.run("send", &[("tag", "TagA"), ("keys", "lookup"), ("queue", "1")]);
+        // A client asks the address inside the id, so the recorder's port goes there.
+        let id = sent[0]["offsetMsgId"].as_str().unwrap();
+        let port: u32 = self.broker.rsplit(':').next().unwrap().parse().unwrap();
+        let id = format!("{}{port:08X}{}", &id[..8], &id[16..]);
+        let ask = [("commit", "1"), ("time", "0"), ("key", "lookup-0"), ("view", &*id)];
+        self.run("offsets", &ask);
+        self.run("offsets", &[("commit", "1"), ("oneway", "true")]);
+    }
+
+    fn request(&self) {
+        let topic = format!("{}_request", self.topic);
+        let other = Tour { client: self.client.clone(), topic, ..*self };
+        other.run("send", &[]);
+        other.run("request", &[]);
+    }
 }
 
 /// One pair of Apache servers with recorders in front of both, and one client that meets them all.
@@ -212,36 +233,39 @@ fn record(golden: &Path, server: &'static str, client: &'static str) {
     let make = Make::Apache(server);
     let namesrv = NameServer::start(make, folder.path());
     let registrations = Recorder::start(ports::free(), &namesrv.address, None);
-    let settings = Settings {
-        properties: vec![
-            ("transactionCheckInterval", "3000".to_owned()),
-            ("transactionTimeOut", "1000".to_owned()),
-        ],
-        ..Settings::default()
-    };
-    let mut broker =
-        Broker::start(make, folder.path(), "broker-a", &registrations.address, settings);
-    let mut replies = Album::new(&golden.join(format!("apache-{server}")));
+    let properties =
+        [("transactionCheckInterval", "3000"), ("transactionTimeOut", "1000"), ("enablePropertyFilter", "true")];
+    let properties = properties.map(|(key, value)| (key, value.to_owned())).to_vec();
+    let settings = Settings { properties, ..Settings::default() };
+    let mut broker = Broker::start(make, folder.path(), "broker-a", &registrations.address, settings);
+    let replies = Album::new(&golden.join(format!("apache-{server}")));
     for headers in ["JSON", "ROCKETMQ"] {
         let to_broker = Recorder::start(ports::free(), &broker.address, None);
         let exchange = Some((broker.address.clone(), to_broker.address.clone()));
         let to_namesrv = Recorder::start(ports::free(), &namesrv.address, exchange);
-        let java = Client::new(client, folder.path()).with_headers(headers);
-        tour(&java, &to_namesrv.address, &broker, &headers.to_lowercase());
-        let mut requests = Album::new(&golden.join(client).join(headers.to_lowercase()));
+        let tour = Tour {
+            client: Client::new(client, folder.path()).with_headers(headers),
+            namesrv: &to_namesrv.address,
+            broker: &to_broker.address,
+            topic: format!("golden_{}", headers.to_lowercase()),
+        };
+        tour.administer(&broker);
+        tour.produce();
+        tour.consume();
+        tour.look_up();
+        tour.request();
+        tour.admin("delete-topic");
+        let requests = Album::new(&golden.join(client).join(headers.to_lowercase()));
         for recorder in [&to_namesrv, &to_broker] {
-            file(recorder, Direction::ToServer, &mut requests, &mut replies);
+            file(recorder, Direction::ToServer, &requests, &replies);
         }
-        // What the broker asks its clients: their answers are of the client's make.
-        let mut asked = Album { folder: replies.folder.clone(), names: replies.names.clone() };
-        file(&to_broker, Direction::ToClient, &mut asked, &mut requests);
-        replies.names = asked.names;
-        println!("{client} {headers}: {:?}", requests.names);
+        // What the broker asks its clients: the answers are the client's.
+        file(&to_broker, Direction::ToClient, &replies, &requests);
+        println!("{client} {headers}: {:#?}", requests.names.borrow());
     }
     broker.terminate();
-    let mut registered = Album { folder: replies.folder.clone(), names: replies.names.clone() };
-    file(&registrations, Direction::ToServer, &mut registered, &mut replies);
-    println!("{server}: {:?} {:?}", replies.names, registered.names);
+    file(&registrations, Direction::ToServer, &replies, &replies);
+    println!("{server}: {:#?}", replies.names.borrow());
 }
 
 #[test]
@@ -251,6 +275,7 @@ fn golden_frames() {
         return support::skip(&reason);
     }
     let golden = root().join("net/protocol/tests/golden");
-    record(&golden, "4.9.7", CLIENTS[0]);
-    record(&golden, "5.3.3", CLIENTS[1]);
+    for (server, client) in java::SERVERS.into_iter().zip(CLIENTS) {
+        record(&golden, server, client);
+    }
 }

@@ -1,4 +1,3 @@
-// SPDX-License-Identifier: Apache-2.0
 //! Java: builds the drivers and fetches Apache's servers with Maven once, and runs them.
 //!
 //! What Maven makes is kept under `target/java`, one folder a version, with a stamp of what it was made from.
@@ -24,11 +23,7 @@ pub(crate) fn missing() -> Option<String> {
     ["java", "mvn"]
         .into_iter()
         .find(|program| {
-            let probe = Command::new(program)
-                .arg("-version")
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .status();
+            let probe = Command::new(program).arg("-version").stdout(Stdio::null()).stderr(Stdio::null()).status();
             !probe.is_ok_and(|status| status.success())
         })
         .map(|program| format!("`{program}` is not installed"))
@@ -103,12 +98,14 @@ pub(crate) struct Client {
     pub(crate) version: &'static str,
     pub(crate) headers: &'static str,
     pub(crate) home: PathBuf,
+    /// System properties of the JVM, as `name=value`.
+    pub(crate) properties: Vec<String>,
 }
 
 impl Client {
     /// A client that keeps its logs and local offsets under `home`.
     pub(crate) fn new(version: &'static str, home: &Path) -> Client {
-        Client { version, headers: "JSON", home: home.to_owned() }
+        Client { version, headers: "JSON", home: home.to_owned(), properties: Vec::new() }
     }
 
     pub(crate) fn with_headers(mut self, headers: &'static str) -> Client {
@@ -121,6 +118,7 @@ impl Client {
         let out = built("client", self.version);
         let mut java = jvm("256m", &self.home);
         java.arg(format!("-Drocketmq.serialize.type={}", self.headers))
+            .args(self.properties.iter().map(|property| format!("-D{property}")))
             .arg("-cp")
             .arg(format!("{}:{}/*", out.join("build/classes").display(), out.join("lib").display()))
             .args(["ringmq.driver.Driver", command]);
@@ -158,16 +156,15 @@ impl Driver {
         patience: Duration,
         mut enough: impl FnMut(&[Value]) -> Option<T>,
     ) -> T {
-        self.process.out.wait(patience, |lines| enough(&parse(lines))).unwrap_or_else(|| {
-            panic!("{what}: not within {patience:?}\n{}", self.process.transcript())
-        })
+        self.process
+            .out
+            .wait(patience, |lines| enough(&parse(lines)))
+            .unwrap_or_else(|| panic!("{what}: not within {patience:?}\n{}", self.process.transcript()))
     }
 
     /// Waits for the first line of this event.
     pub(crate) fn wait_event(&self, event: &str) -> Value {
-        self.wait_for(event, Duration::from_secs(40), |lines| {
-            lines.iter().find(|line| line["event"] == event).cloned()
-        })
+        self.wait_for(event, Duration::from_secs(40), |lines| lines.iter().find(|line| line["event"] == event).cloned())
     }
 
     /// Waits for at least `count` messages.

@@ -1,4 +1,3 @@
-// SPDX-License-Identifier: Apache-2.0
 //! What the black-box tests stand on: real processes, real Java clients, raw frames.
 //!
 //! Nothing here uses RingMQ's own crates. A fault in them must not hide itself by being on both sides of a test, so
@@ -31,11 +30,7 @@ pub(crate) fn skip(reason: &str) {
 }
 
 /// Asks `look` until it has an answer. The pause is not what is waited for; it only keeps the asking cheap.
-pub(crate) fn eventually<T>(
-    what: &str,
-    patience: Duration,
-    mut look: impl FnMut() -> Option<T>,
-) -> T {
+pub(crate) fn eventually<T>(what: &str, patience: Duration, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + patience;
     loop {
         if let Some(answer) = look() {

@@ -1,4 +1,3 @@
-// SPDX-License-Identifier: Apache-2.0
 //! Ports that nobody else on this machine uses: blocks of four, below the range the kernel gives to clients.
 //!
 //! A broker listens on its port, two below it (the VIP port) and one above (replication), so ports come in blocks.

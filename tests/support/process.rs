@@ -1,4 +1,3 @@
-// SPDX-License-Identifier: Apache-2.0
 //! A child process whose output is collected line by line, and which does not outlive its test.
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -37,11 +36,7 @@ impl Lines {
     }
 
     /// Waits until `enough` gives something for the lines so far; `None` when time or the output ends first.
-    pub(crate) fn wait<T>(
-        &self,
-        patience: Duration,
-        mut enough: impl FnMut(&[String]) -> Option<T>,
-    ) -> Option<T> {
+    pub(crate) fn wait<T>(&self, patience: Duration, mut enough: impl FnMut(&[String]) -> Option<T>) -> Option<T> {
         let deadline = Instant::now() + patience;
         let mut state = self.state.lock().unwrap();
         loop {

@@ -1,4 +1,3 @@
-// SPDX-License-Identifier: Apache-2.0
 //! A proxy that keeps the frames that pass it, both ways, byte for byte.
 //!
 //! In front of a name server it can exchange one address for another inside the replies, so that clients come to the
@@ -48,10 +47,9 @@ impl Recorder {
         thread::spawn(move || {
             for (connection, client) in listener.incoming().flatten().enumerate() {
                 let Ok(upstream) = TcpStream::connect(server) else { continue };
-                for (direction, from, to) in [
-                    (Direction::ToServer, &client, &upstream),
-                    (Direction::ToClient, &upstream, &client),
-                ] {
+                for (direction, from, to) in
+                    [(Direction::ToServer, &client, &upstream), (Direction::ToClient, &upstream, &client)]
+                {
                     let lane = Lane {
                         connection,
                         direction,

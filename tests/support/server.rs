@@ -1,4 +1,3 @@
-// SPDX-License-Identifier: Apache-2.0
 //! Servers under test: RingMQ's own processes, or Apache's, behind one face.
 //!
 //! The scenarios run against either. That they pass with Apache's servers shows that the scenarios are right, and lets
@@ -78,9 +77,7 @@ fn ours() -> Command {
 
 /// Waits for the last line of RingMQ's banner.
 fn wait_ready(process: &Process) {
-    let ready = process
-        .out
-        .wait(START, |lines| lines.iter().any(|line| line.trim() == "ready").then_some(()));
+    let ready = process.out.wait(START, |lines| lines.iter().any(|line| line.trim() == "ready").then_some(()));
     assert!(ready.is_some(), "never said `ready`\n{}", process.transcript());
 }
 
@@ -115,8 +112,7 @@ impl NameServer {
         let address = format!("127.0.0.1:{port}");
         let process = match make {
             Make::Ours => {
-                let process =
-                    Process::spawn(ours().args(["namesrv", "--port", &port.to_string()]));
+                let process = Process::spawn(ours().args(["namesrv", "--port", &port.to_string()]));
                 wait_ready(&process);
                 process
             }
@@ -125,11 +121,7 @@ impl NameServer {
                 fs::create_dir_all(&home).unwrap();
                 let conf = home.join("namesrv.conf");
                 let kv = home.join("kvConfig.json");
-                fs::write(
-                    &conf,
-                    format!("listenPort={port}\nkvConfigPath={}\n", kv.display()),
-                )
-                .unwrap();
+                fs::write(&conf, format!("listenPort={port}\nkvConfigPath={}\n", kv.display())).unwrap();
                 Process::spawn(
                     apache(version, &home, "128m")
                         .arg("org.apache.rocketmq.namesrv.NamesrvStartup")
@@ -199,13 +191,7 @@ pub(crate) struct Broker {
 
 impl Broker {
     /// Starts a broker that registers with the name servers `namesrv` under `name`.
-    pub(crate) fn start(
-        make: Make,
-        folder: &Path,
-        name: &str,
-        namesrv: &str,
-        settings: Settings,
-    ) -> Broker {
+    pub(crate) fn start(make: Make, folder: &Path, name: &str, namesrv: &str, settings: Settings) -> Broker {
         Broker::launch(make, folder, name, namesrv, None, settings)
     }
 
@@ -239,15 +225,8 @@ impl Broker {
     /// Starts the broker again on the same ports and store; it must have ended.
     pub(crate) fn restart(&mut self) {
         assert!(!self.process.is_running(), "restart of a running broker");
-        self.process = spawn(
-            self.make,
-            &self.folder,
-            &self.name,
-            &self.namesrv,
-            self.standalone,
-            self.port,
-            &self.settings,
-        );
+        self.process =
+            spawn(self.make, &self.folder, &self.name, &self.namesrv, self.standalone, self.port, &self.settings);
         self.wait_registered();
     }
 
@@ -287,9 +266,7 @@ impl Broker {
         ];
         let reply = self.connect().call(wire::UPDATE_AND_CREATE_TOPIC, &ext, &[]).unwrap();
         assert_eq!(reply.header.code, 0, "create topic: {:?}", reply.header.remark);
-        eventually("the new topic has a route", Duration::from_secs(40), || {
-            self.route(topic)
-        });
+        eventually("the new topic has a route", Duration::from_secs(40), || self.route(topic));
     }
 
     /// The route of `topic`, when there is one.
@@ -303,8 +280,7 @@ impl Broker {
 
     /// A broker is ready when it answers itself and every name server tells its address.
     fn wait_registered(&mut self) {
-        let (namesrv, address, name) =
-            (self.namesrv.clone(), self.address.clone(), self.name.clone());
+        let (namesrv, address, name) = (self.namesrv.clone(), self.address.clone(), self.name.clone());
         wait_alive(&mut self.process, "the broker is registered", || {
             Connection::open(&*address).ok()?;
             namesrv
@@ -339,10 +315,7 @@ fn spawn(
             Flush::Async => "ASYNC_FLUSH",
             Flush::Sync => "SYNC_FLUSH",
         };
-        text += &format!(
-            "listenPort={port}\nstorePathRootDir={}\nflushDiskType={flush}\n",
-            store.display()
-        );
+        text += &format!("listenPort={port}\nstorePathRootDir={}\nflushDiskType={flush}\n", store.display());
     }
     if let Make::Apache(_) = make {
         text += &apache_storage(&store, port);
@@ -393,11 +366,14 @@ fn apache_storage(store: &Path, port: u16) -> String {
     format!(
         "storePathCommitLog={}\nhaListenPort={}\nmappedFileSizeCommitLog=67108864\n\
          mappedFileSizeConsumeQueue=600000\nmaxIndexNum=20000\nmaxHashSlotNum=5000\n\
-         timerWheelEnable=false\nwarmMapedFileEnable=false\n",
+         warmMapedFileEnable=false\n",
         store.join("commitlog").display(),
         port + 1,
     )
 }
+
+/// The broker's name in a cluster.
+const NAME: &str = "broker-a";
 
 /// A name server and one broker: one process of ours, two of Apache's.
 pub(crate) struct Cluster {
@@ -412,7 +388,15 @@ impl Cluster {
     }
 
     pub(crate) fn of(make: Make, settings: Settings) -> Cluster {
-        let folder = tempfile::tempdir().unwrap();
+        Cluster::in_folder(tempfile::tempdir().unwrap(), make, settings)
+    }
+
+    /// Where the broker of a cluster in `folder` will keep its store.
+    pub(crate) fn store_in(folder: &Path) -> PathBuf {
+        folder.join(NAME).join("store")
+    }
+
+    pub(crate) fn in_folder(folder: tempfile::TempDir, make: Make, settings: Settings) -> Cluster {
         let (namesrv, address, standalone) = match make {
             Make::Ours => {
                 let port = ports::free();
@@ -424,8 +408,7 @@ impl Cluster {
                 (Some(namesrv), address, None)
             }
         };
-        let broker =
-            Broker::launch(make, folder.path(), "broker-a", &address, standalone, settings);
+        let broker = Broker::launch(make, folder.path(), NAME, &address, standalone, settings);
         Cluster { broker, folder, _namesrv: namesrv }
     }
 

@@ -1,4 +1,3 @@
-// SPDX-License-Identifier: Apache-2.0
 //! RocketMQ's remoting protocol in its plainest form: one blocking socket, JSON headers, no threads.
 //!
 //! Written from the protocol's description and not from RingMQ's own protocol crate, so that both cannot share a
@@ -109,8 +108,8 @@ fn be_i64(bytes: &[u8], at: usize) -> i64 {
 }
 
 fn json_header(encoded: &[u8]) -> Header {
-    let value: Value = serde_json::from_slice(encoded)
-        .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(encoded)));
+    let value: Value =
+        serde_json::from_slice(encoded).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(encoded)));
     let number = |name: &str| i32::try_from(value[name].as_i64().unwrap_or(0)).unwrap();
     let ext = value["extFields"].as_object().map(|fields| {
         fields
@@ -129,9 +128,7 @@ fn json_header(encoded: &[u8]) -> Header {
 }
 
 fn binary_header(encoded: &[u8]) -> Header {
-    let text = |from: usize, length: usize| {
-        String::from_utf8(encoded[from..from + length].to_vec()).unwrap()
-    };
+    let text = |from: usize, length: usize| String::from_utf8(encoded[from..from + length].to_vec()).unwrap();
     let remark = be_u32(encoded, 13) as usize;
     let mut at = 17 + remark + 4;
     let mut ext = BTreeMap::new();
@@ -274,6 +271,7 @@ pub(crate) struct Record {
     pub(crate) queue: i32,
     pub(crate) queue_offset: i64,
     pub(crate) position: i64,
+    pub(crate) sys_flag: i32,
     pub(crate) body: Vec<u8>,
     pub(crate) properties: String,
 }
@@ -297,6 +295,7 @@ pub(crate) fn records(mut bytes: &[u8]) -> Vec<Record> {
             queue: be_i32(one, 12),
             queue_offset: be_i64(one, 20),
             position: be_i64(one, 28),
+            sys_flag: be_i32(one, 36),
             body: one[88..topic_at].to_vec(),
             properties: String::from_utf8(one[properties_at + 2..].to_vec()).unwrap(),
         });

@@ -1,17 +1,17 @@
 package ringmq.driver;
 
-import java.util.ArrayList;
 import java.util.Collection;
-import java.util.List;
+import java.util.Collections;
 import org.apache.rocketmq.client.consumer.DefaultLitePullConsumer;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
 
 /**
- * A lite pull consumer of {@code --topic}: by subscription, or with {@code --assign true} of all queues by hand, then
- * from {@code --seek} when given. Polls until {@code --count} messages came or {@code --wait} milliseconds passed
- * without any; then commits what it polled.
+ * A lite pull consumer of {@code --topic}: by subscription, or with {@code --assign true} of all queues by hand. Polls
+ * until {@code --count} messages came or {@code --wait} milliseconds passed without any, each a line {@code message}.
+ * With {@code --seek} it then goes to that offset and polls {@code --again} messages, each a line {@code again}. At its
+ * end it commits.
  */
 final class LitePull {
     private LitePull() {
@@ -29,30 +29,35 @@ final class LitePull {
         }
         consumer.start();
         try {
+            Collection<MessageQueue> queues = Collections.emptyList();
             if (assign) {
-                Collection<MessageQueue> queues = consumer.fetchMessageQueues(topic);
-                List<MessageQueue> all = new ArrayList<>(queues);
-                consumer.assign(all);
-                if (options.has("seek")) {
-                    for (MessageQueue queue : all) {
-                        consumer.seek(queue, options.number("seek", 0L));
-                    }
-                }
+                queues = consumer.fetchMessageQueues(topic);
+                consumer.assign(queues);
             }
             new Line("started").print();
-            int left = options.number("count", Integer.MAX_VALUE);
-            long patience = options.number("wait", 20_000L);
-            long idleSince = System.currentTimeMillis();
-            while (left > 0 && System.currentTimeMillis() - idleSince < patience) {
-                for (MessageExt message : consumer.poll(500)) {
-                    new Line("message").received(message).print();
-                    left--;
-                    idleSince = System.currentTimeMillis();
+            poll(consumer, "message", options.number("count", Integer.MAX_VALUE), options);
+            if (options.has("seek")) {
+                for (MessageQueue queue : queues) {
+                    consumer.seek(queue, options.number("seek", 0L));
                 }
+                poll(consumer, "again", options.number("again", 1), options);
             }
             commit(consumer);
         } finally {
             consumer.shutdown();
+        }
+    }
+
+    private static void poll(DefaultLitePullConsumer consumer, String event, int count, Options options) {
+        int left = count;
+        long patience = options.number("wait", 20_000L);
+        long idleSince = System.currentTimeMillis();
+        while (left > 0 && System.currentTimeMillis() - idleSince < patience) {
+            for (MessageExt message : consumer.poll(500)) {
+                new Line(event).received(message).print();
+                left--;
+                idleSince = System.currentTimeMillis();
+            }
         }
     }
 
