@@ -93,7 +93,7 @@ pub(crate) async fn sync(core: Rc<Core>) {
         }
         core.with_mut(|s| {
             if !s.is_poisoned() {
-                s.flushed_to(to)
+                s.flushed_to(to);
             }
         });
         core.progress.wake_all();

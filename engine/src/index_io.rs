@@ -13,7 +13,7 @@ use crate::error::{OpenError, ReadError};
 use crate::index_log::{IndexBlock, file_of};
 use crate::limits::{self, INDEX_GROW_BLOCKS};
 use crate::position::ShardId;
-use crate::state::{Core, Room};
+use crate::state::{Core, Room, State};
 
 /// The files of a shard's index log.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl IndexFiles {
 
     pub(crate) async fn open(root: &Path, shard: ShardId) -> Result<Self, OpenError> {
         let dir = Self::dir(root, shard);
-        fs::create_dir_all(&dir).await.map_err(OpenError::io("create", &dir))?;
+        crate::dir::make(&dir, root).await?;
         Ok(Self { dir, open: RefCell::default(), dirty: RefCell::default(), new_name: Cell::new(false) })
     }
 
@@ -115,7 +115,7 @@ pub(crate) async fn run(core: Rc<Core>) {
     loop {
         let (pending, urgent) = core.with(|s| (s.index.pending(), s.index_urgent()));
         if pending == 0 {
-            if core.with(|s| s.is_ending()) {
+            if core.with(State::is_ending) {
                 return;
             }
             core.index_work.wait().await;
@@ -151,7 +151,7 @@ async fn write_some(core: &Rc<Core>) -> bool {
                 tracing::warn!(shard = %core.shard, "no room for the queue index: {e}");
             }
             sleep(limits::SPACE_INTERVAL).await;
-            !core.with(|s| s.is_poisoned())
+            !core.with(State::is_poisoned)
         }
         Err(e) => {
             core.poison("writing the queue index", e);

@@ -25,6 +25,7 @@
 mod cache;
 mod checkpoint;
 mod cold;
+mod dir;
 pub mod error;
 mod flush;
 mod index_io;

@@ -167,11 +167,6 @@ impl Log {
         self.buffered
     }
 
-    /// Whether anything waits to be handed to a write.
-    pub(crate) fn has_work(&self) -> bool {
-        self.open.is_some() || !self.sealed.is_empty()
-    }
-
     /// Makes room for `len` bytes that lie together in one batch. It may seal, roll and take a new buffer; after it
     /// returned `Ok` the next appends of together `len` bytes cannot fail. `flushed` goes into a seal.
     pub(crate) fn make_room(&mut self, len: u64, flushed: u64) -> Result<(), NoRoom> {

@@ -66,6 +66,7 @@ pub struct ReadRequest<'a> {
 
 /// What memory could answer.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "looked at once, where it is made")]
 pub enum ReadPlan {
     /// All of it.
     Ready(ReadBatch),
@@ -326,7 +327,7 @@ pub(crate) async fn record_at(core: &Rc<Core>, offset: u64) -> Result<Option<Sli
     }
     let bytes = piece(core, offset, head).await?;
     let own = Position::new(core.shard, offset).to_wire();
-    let Some(len) = record::total_len(&bytes).filter(|&len| len >= limits::RECORD_MIN && len <= limits::RECORD_LIMIT)
+    let Some(len) = record::total_len(&bytes).filter(|len| (limits::RECORD_MIN..=limits::RECORD_LIMIT).contains(len))
     else {
         return Ok(None);
     };

@@ -221,7 +221,7 @@ fn replay(known: &Known, bytes: &[u8], start: u64, found: &mut Recovered) -> Res
                 match rest.get(..len).and_then(Head::parse) {
                     Some(head) => enqueue(known, &head, offset, len, &mut found.queues)?,
                     None => {
-                        tracing::error!(shard = %known.shard, offset, "a sealed record cannot be read; it is in no queue")
+                        tracing::error!(shard = %known.shard, offset, "a sealed record cannot be read; it is in no queue");
                     }
                 }
                 at += len;

@@ -41,7 +41,7 @@ impl Segments {
     /// Looks at the files that are there. A last file without length was never used and is removed.
     pub(crate) async fn open(root: &Path, shard: ShardId) -> Result<Self, OpenError> {
         let dir = Self::dir(root, shard);
-        fs::create_dir_all(&dir).await.map_err(OpenError::io("create", &dir))?;
+        crate::dir::make(&dir, root).await?;
         let names = fs::read_dir(&dir).await.map_err(OpenError::io("list", &dir))?;
         let mut bases: Vec<u64> = names.iter().filter_map(|n| base_of(n)).collect();
         bases.sort_unstable();

@@ -19,8 +19,8 @@ use crate::index_log::{IndexBlock, IndexLog};
 use crate::limits;
 use crate::log::{Log, NoRoom, Write, to_usize};
 use crate::options::{FlushPolicy, ShardOptions};
-use crate::position::{Epoch, Position, QueueId, QueueOffset, ShardId};
-use crate::queue::{Entry, Queues};
+use crate::position::{Epoch, Position, QueueOffset, ShardId};
+use crate::queue::{Entry, Queue, Queues};
 use crate::seal;
 use crate::segment::Segments;
 use crate::watermark::Watermarks;
@@ -100,7 +100,6 @@ pub(crate) struct State {
     pub(crate) index_damaged: bool,
     /// Written bytes at the last snapshot.
     pub(crate) snapshot_at: u64,
-    pub(crate) dropped_topics: bool,
     record_max: u64,
     unwritten_max: u64,
 }
@@ -136,7 +135,6 @@ impl State {
             used_percent: 0,
             index_damaged: false,
             snapshot_at: start.snapshot_at,
-            dropped_topics: false,
             record_max: options.record_max,
             unwritten_max: options.unwritten_max,
         }
@@ -183,7 +181,6 @@ impl State {
         let (offset, ()) = self.log.append(len as u64, store_ms, |out, _| seal::write_tombstone(out, topic));
         self.marks.append_to(self.log.end());
         self.queues.remove_topic(topic, offset);
-        self.dropped_topics = true;
         let position = Position::new(self.shard, offset);
         Ok(Ticket { position, queue_offset: QueueOffset(0), end: self.log.end(), store_ms })
     }
@@ -231,7 +228,7 @@ impl State {
         let store_ms = now_ms.max(self.log.store_ms());
         let queue = self.queues.find(spec.topic, spec.queue_id);
         let consumable = sys_flag::is_consumable(spec.sys_flag);
-        let next = if consumable { queue.and_then(|q| self.queues.get(q)).map_or(0, |q| q.next()) } else { 0 };
+        let next = if consumable { queue.and_then(|q| self.queues.get(q)).map_or(0, Queue::next) } else { 0 };
         let shard = self.shard;
         let (offset, encoded) = self.log.append(len, store_ms, |room, offset| {
             let position = Position::new(shard, offset).to_wire();
@@ -380,11 +377,6 @@ impl State {
         let why = Poisoned { what, position, error: Arc::new(error) };
         self.health = Health::Poisoned(why.clone());
         Some(why)
-    }
-
-    /// Whether a queue of this number was touched since it was last asked.
-    pub(crate) fn take_arrivals(&mut self, out: &mut Vec<QueueId>) {
-        self.queues.take_arrivals(out);
     }
 }
 

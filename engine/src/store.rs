@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use ringmq_rt::fs::{self, DirLock};
 use serde::{Deserialize, Serialize};
 
+use crate::dir;
 use crate::error::OpenError;
 use crate::position::{Epoch, SHARDS_MAX, ShardId};
 use crate::table;
@@ -89,7 +90,7 @@ impl Store {
     /// # Errors
     /// Another process has it, it has another number of shards, or it cannot be understood.
     pub async fn open(root: &Path, options: StoreOptions) -> Result<Self, OpenError> {
-        fs::create_dir_all(root).await.map_err(OpenError::io("create", root))?;
+        dir::make(root, root.parent().unwrap_or(root)).await?;
         let lock = fs::lock_dir(root).await.map_err(OpenError::io("lock", root))?;
         let lock = lock.map_err(|holder| OpenError::Locked { path: root.to_path_buf(), holder })?;
         let made = made(root, options).await?;
@@ -166,7 +167,7 @@ async fn made(root: &Path, options: StoreOptions) -> Result<Made, OpenError> {
         return Err(OpenError::BadShardCount(shards));
     }
     let logs = root.join("commitlog");
-    fs::create_dir_all(&logs).await.map_err(OpenError::io("create", &logs))?;
+    dir::make(&logs, root).await?;
     if !fs::read_dir(&logs).await.map_err(OpenError::io("list", &logs))?.is_empty() {
         return Err(OpenError::NoMeta { path: root.to_path_buf() });
     }

@@ -95,7 +95,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// As [`string`](Self::string), but only where it lies.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn string_span(&mut self) -> Result<Span, Malformed> {
         self.expect(b'"')?;
         let bytes = self.text.as_bytes();
