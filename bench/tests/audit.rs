@@ -34,6 +34,8 @@ enum Fault {
     Busy,
     HangsUp,
     Silent,
+    /// Is gone after the first sends, and stays so.
+    Dies,
     /// Does not deliver one message.
     Skips,
 }
@@ -139,6 +141,9 @@ fn serve(mut stream: TcpStream, broker: &Mutex<Broker>) {
         stream.read_exact(&mut rest).unwrap();
         let request = Command::decode(head.serialize, &rest[..head.header_len as usize]).unwrap();
         let mut broker = broker.lock().unwrap();
+        if broker.fault == Fault::Dies && broker.sends >= 100 {
+            return;
+        }
         if broker.fault == Fault::Silent && request.code == 310 {
             continue;
         }
@@ -230,6 +235,14 @@ fn a_lost_connection_is_a_partial_run() {
     check_finding(&report, "partial run");
     check_finding(&report, "never answered");
     assert_eq!(report["lost_connections"], 1);
+}
+
+#[test]
+fn a_broker_that_dies_leaves_a_partial_report() {
+    let report = send(Fault::Dies, "");
+    check_finding(&report, "4 connections broke");
+    check_finding(&report, "the audit is incomplete");
+    assert!(report["successes"].as_u64().unwrap() >= 50);
 }
 
 #[test]
