@@ -2,6 +2,7 @@
 //! the reply. It has to be its own test binary, because the counting allocator is the whole program's.
 
 #![expect(unsafe_code, reason = "a global allocator that counts can only be written with unsafe")]
+#![expect(clippy::unwrap_used, reason = "the steps of a send are shared by the tests; a failing one fails them")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

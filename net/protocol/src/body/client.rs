@@ -33,6 +33,7 @@ enums! {
 
 bodies! {
     /// Code 34.
+    #[derive(Eq)]
     HeartbeatData {
         client_id: String => "clientID";
         consumer_data_set: Vec<ConsumerData> => "consumerDataSet";
@@ -43,10 +44,12 @@ bodies! {
         without_sub: bool => "withoutSub";
     }
 
+    #[derive(Eq)]
     ProducerData {
         group_name: String => "groupName";
     }
 
+    #[derive(Eq)]
     ConsumerData {
         consume_from_where: ConsumeFromWhere => "consumeFromWhere" = ConsumeFromWhere::LastOffset;
         consume_type: ConsumeType => "consumeType" = ConsumeType::Passively;
@@ -56,6 +59,7 @@ bodies! {
         unit_mode: bool => "unitMode";
     }
 
+    #[derive(Eq)]
     SubscriptionData {
         class_filter_mode: bool => "classFilterMode";
         code_set: Vec<i32> => "codeSet";
@@ -93,6 +97,7 @@ bodies! {
         lock_ok_mq_set: Vec<MessageQueue> => "lockOKMQSet";
     }
 
+    #[derive(Eq)]
     Connection {
         client_addr: String => "clientAddr";
         client_id: String => "clientId";

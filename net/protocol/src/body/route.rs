@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 bodies! {
     /// The answer to code 105. The Rust client needs every member but the optional ones.
+    #[derive(Eq)]
     TopicRouteData {
         broker_datas: Vec<BrokerData> => "brokerDatas";
         filter_server_table: BTreeMap<String, Vec<String>> => "filterServerTable";
@@ -11,6 +12,7 @@ bodies! {
         queue_datas: Vec<QueueData> => "queueDatas";
     }
 
+    #[derive(Eq)]
     BrokerData {
         /// By broker id; 0 is the master.
         broker_addrs: BTreeMap<i64, String> => "brokerAddrs";
@@ -20,6 +22,7 @@ bodies! {
         zone_name: Option<String> => "zoneName";
     }
 
+    #[derive(Eq)]
     QueueData {
         broker_name: String => "brokerName";
         perm: i32 => "perm";

@@ -14,12 +14,14 @@ enums! {
 
 bodies! {
     /// Stamps a table: a name server asks for the table only when this has changed.
+    #[derive(Copy, Eq)]
     DataVersion {
         counter: i64 => "counter";
         state_version: i64 => "stateVersion";
         timestamp: i64 => "timestamp";
     }
 
+    #[derive(Eq)]
     TopicConfig {
         attributes: BTreeMap<String, String> => "attributes";
         order: bool => "order";
@@ -32,6 +34,7 @@ bodies! {
     }
 
     /// The answer to code 21, the topic part of a registration, and the file `topics.json`.
+    #[derive(Eq)]
     TopicConfigSerializeWrapper {
         data_version: DataVersion => "dataVersion";
         topic_config_table: BTreeMap<String, TopicConfig> => "topicConfigTable";

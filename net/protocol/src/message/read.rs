@@ -1,6 +1,8 @@
 //! Reading a record: every length is checked once, so that the accessors cannot fail.
 
-use super::{FILLER_MIN, MAGIC_FILLER, MAGIC_V1, MAGIC_V2, RECORD_MAX, RECORD_MIN, RecordError, TOPIC_MAX};
+use super::{
+    FILLER_MIN, MAGIC_FILLER, MAGIC_V1, MAGIC_V2, RECORD_MAX, RECORD_MIN, RecordError, TOPIC_MAX, TOPIC_V1_MAX,
+};
 use crate::host::Host;
 use crate::properties::{self, sys_flag};
 
@@ -58,12 +60,12 @@ impl<'a> Record<'a> {
         let body_len = take(&mut rest, 4).map(|len| be_i32(len, 0)).ok_or(length("body length"))?;
         let body_len = usize::try_from(body_len).map_err(|_| length("body length"))?;
         let body = take(&mut rest, body_len).ok_or(length("body length"))?;
-        let topic_len = if be_i32(bytes, 4) as u32 == MAGIC_V2 {
-            take(&mut rest, 2).map(|len| usize::from(u16::from_be_bytes([len[0], len[1]])))
+        let (topic_len, topic_max) = if be_i32(bytes, 4) as u32 == MAGIC_V2 {
+            (take(&mut rest, 2).map(|len| usize::from(u16::from_be_bytes([len[0], len[1]]))), TOPIC_MAX)
         } else {
-            take(&mut rest, 1).map(|len| usize::from(len[0]))
+            (take(&mut rest, 1).map(|len| usize::from(len[0])), TOPIC_V1_MAX)
         };
-        let topic_len = topic_len.filter(|len| *len <= TOPIC_MAX).ok_or(length("topic length"))?;
+        let topic_len = topic_len.filter(|len| *len <= topic_max).ok_or(length("topic length"))?;
         let topic = take(&mut rest, topic_len).ok_or(length("topic length"))?;
         let properties_len = take(&mut rest, 2).ok_or(length("properties length"))?;
         let properties_len = i16::from_be_bytes([properties_len[0], properties_len[1]]);
