@@ -222,7 +222,7 @@ impl GroupTable {
     pub fn list(&self) -> SubscriptionGroupWrapper {
         let forbidden = self.groups.iter().filter(|(_, group)| !group.forbidden.is_empty());
         SubscriptionGroupWrapper {
-            data_version: self.version.clone(),
+            data_version: self.version,
             forbidden_table: forbidden.map(|(name, group)| (name.to_string(), group.forbidden.clone())).collect(),
             subscription_group_table: self
                 .groups

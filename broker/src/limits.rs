@@ -61,3 +61,52 @@ pub const TABLE_FILE_MAX: usize = 512 * 1024 * 1024;
 
 /// Bytes of a name server's reply body (the order-topic table): a longer one is ignored, and a warning says so.
 pub const REGISTER_REPLY_MAX: usize = 4 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringmq_protocol::body::{SubscriptionGroupConfig, TopicConfig};
+    use ringmq_protocol::json::{Json, NODES_MAX, parse};
+
+    fn nodes(json: &Json) -> usize {
+        1 + match json {
+            Json::Array(items) => items.iter().map(nodes).sum(),
+            Json::Object(members) => members.iter().map(|(_, value)| nodes(value)).sum(),
+            _ => 0,
+        }
+    }
+
+    /// Values that a file holds whatever is in its table.
+    const REST: usize = 100;
+
+    #[test]
+    fn the_file_of_a_full_table_can_be_read_again() {
+        let mut topic = TopicConfig::new("T", 1, 1, 6);
+        for key in ["queue.type", "cleanup.policy", "message.type"] {
+            topic.attributes.insert(key.to_owned(), "x".to_owned());
+        }
+        // One value more for the topic's home.
+        let topic = nodes(&parse(&topic.to_vec()).unwrap()) + 1;
+        assert!(TOPICS_MAX * topic + REST <= NODES_MAX, "{topic} values a topic");
+        let group = nodes(&parse(&SubscriptionGroupConfig::new("g").to_vec()).unwrap());
+        assert!(GROUPS_MAX * (group + 10) + REST <= NODES_MAX, "{group} values a group");
+        const { assert!(OFFSET_PAIRS_MAX + OFFSETS_MAX + REST <= NODES_MAX) };
+    }
+}
+
+/// Messages in one batch: a longer batch is refused with MESSAGE_ILLEGAL.
+pub const BATCH_MESSAGES_MAX: usize = 65_536;
+
+/// Pulls that wait for a message on one log shard: a further one is answered at once with what there is.
+pub const HELD_PULLS_MAX: usize = 200_000;
+
+/// Answer bytes that wait on one executor's connections: above it pulls are answered FLOW_CONTROL, and clients pull again
+/// a moment later.
+pub const SHARD_OUTPUT_MAX: usize = 64 * 1024 * 1024;
+
+/// Aligned buffers of the whole process, which answers that clients do not read keep alive: above it pulls are answered
+/// FLOW_CONTROL.
+pub const LOG_BUFFERS_MAX: usize = 512 * 1024 * 1024;
+
+/// Posts that wait in one executor's mailbox: a request that finds it full is answered SYSTEM_BUSY.
+pub const MAILBOX_MAX: usize = 16_384;

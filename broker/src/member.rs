@@ -280,7 +280,7 @@ impl MemberTable {
     /// Takes out the members whose heartbeats stopped [`MEMBER_LIFE_MS`] ago. A connection that is left without any
     /// group is to be closed; one with a living membership is not, because its client still works.
     pub fn expire(&mut self, now_ms: i64) -> Effects {
-        let producers = expired(self.producers.iter().map(|(name, members)| (name, members)), now_ms);
+        let producers = expired(self.producers.iter(), now_ms);
         let consumers = expired(self.consumers.iter().map(|(name, group)| (name, &group.members)), now_ms);
         let mut conns = BTreeSet::new();
         for (group, conn) in producers {

@@ -144,7 +144,7 @@ impl OffsetTable {
     pub fn list(&self) -> ConsumerOffsetSerializeWrapper {
         let groups = self.topics.iter().flat_map(|(topic, groups)| groups.iter().map(move |pair| (topic, pair)));
         ConsumerOffsetSerializeWrapper {
-            data_version: self.version.clone(),
+            data_version: self.version,
             offset_table: groups
                 .map(|(topic, (group, queues))| (format!("{topic}{SEPARATOR}{group}"), queues.clone()))
                 .collect(),

@@ -7,7 +7,7 @@ use crate::topic::{TopicChange, TopicTable};
 use ringmq_protocol::body::{KvTable, RegisterBodyError, RegisterBrokerBody, body_crc32};
 use ringmq_protocol::header;
 use ringmq_protocol::json::JsonError;
-use std::cmp::min;
+use std::cmp::{max, min};
 
 /// The shortest and the longest time between two registrations, whatever the configuration says: RocketMQ's bounds.
 pub const PERIOD_MIN_MS: i64 = 10_000;
@@ -17,8 +17,8 @@ pub const PERIOD_MAX_MS: i64 = 60_000;
 pub const PERIOD_DEFAULT_MS: i64 = 30_000;
 /// The wait after a first failure; it doubles with every further one, up to the period.
 const RETRY_MIN_MS: i64 = 1_000;
-/// Changes closer together than this share one registration, so that a burst of new topics does not rebuild and send the
-/// whole table for each.
+/// After a change was told, further ones wait this long and share the next registration, so that a burst of new topics
+/// does not rebuild and send the whole table for each.
 const GATHER_MS: i64 = 50;
 /// A registration without an outcome counts as failed after this: the caller's own time-out is shorter, so it was lost.
 const LOST_MS: i64 = 30_000;
@@ -116,6 +116,8 @@ pub enum Action {
 struct Server {
     due_ms: i64,
     sent_ms: Option<i64>,
+    /// When the last registration was begun, whatever came of it.
+    begun_ms: i64,
     failures: u32,
     /// The table changed after the registration under way was built.
     stale: bool,
@@ -128,10 +130,17 @@ pub struct Schedule {
     period_ms: i64,
 }
 
+impl Server {
+    /// When a change that is known at `now_ms` may be told.
+    fn change_due(&self, now_ms: i64) -> i64 {
+        max(now_ms, self.begun_ms.saturating_add(GATHER_MS))
+    }
+}
+
 impl Schedule {
     /// The schedule of a broker that starts: every name server is due at once.
     pub fn new(servers: usize, period_ms: i64, now_ms: i64) -> Self {
-        let server = Server { due_ms: now_ms, sent_ms: None, failures: 0, stale: false };
+        let server = Server { due_ms: now_ms, sent_ms: None, begun_ms: i64::MIN, failures: 0, stale: false };
         Self { servers: vec![server; servers], period_ms: period_ms.clamp(PERIOD_MIN_MS, PERIOD_MAX_MS) }
     }
 
@@ -140,7 +149,7 @@ impl Schedule {
         for server in &mut self.servers {
             match server.sent_ms {
                 Some(_) => server.stale = true,
-                None => server.due_ms = min(server.due_ms, now_ms.saturating_add(GATHER_MS)),
+                None => server.due_ms = min(server.due_ms, server.change_due(now_ms)),
             }
         }
     }
@@ -172,6 +181,7 @@ impl Schedule {
                 Some(sent) => wait_ms = min(wait_ms, sent.saturating_add(LOST_MS)),
                 None if server.due_ms <= now_ms => {
                     server.sent_ms = Some(now_ms);
+                    server.begun_ms = now_ms;
                     server.stale = false;
                     due.push(NameServer(index));
                 }
@@ -188,15 +198,13 @@ impl Schedule {
         if server.sent_ms.take().is_none() {
             return;
         }
-        let wait_ms = if succeeded {
-            server.failures = 0;
-            if server.stale { GATHER_MS } else { period_ms }
-        } else {
-            server.failures = server.failures.saturating_add(1);
-            min(RETRY_MIN_MS << min(server.failures - 1, 10), period_ms)
+        server.failures = if succeeded { 0 } else { server.failures.saturating_add(1) };
+        let is_stale = std::mem::take(&mut server.stale);
+        server.due_ms = match server.failures {
+            0 if is_stale => server.change_due(now_ms),
+            0 => now_ms.saturating_add(period_ms),
+            failures => now_ms.saturating_add(min(RETRY_MIN_MS << min(failures - 1, 10), period_ms)),
         };
-        server.stale = false;
-        server.due_ms = now_ms.saturating_add(wait_ms);
     }
 }
 

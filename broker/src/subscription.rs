@@ -132,3 +132,66 @@ impl SubscriptionCopy {
         self.groups.get(group).ok_or_else(Refusal::group_info_missing)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringmq_protocol::code::ResponseCode;
+
+    fn group(expression: &str, expression_type: &str) -> GroupSubscriptions {
+        let mut group = GroupSubscriptions::new("g".into(), MessageModel::Clustering);
+        group.merge(&[SubscriptionData {
+            topic: "T".to_owned(),
+            sub_string: expression.to_owned(),
+            expression_type: expression_type.to_owned(),
+            sub_version: 100,
+            ..SubscriptionData::default()
+        }]);
+        group
+    }
+
+    fn asked(version: i64, expression: Option<&str>) -> Asked<'_> {
+        Asked { version, expression }
+    }
+
+    #[test]
+    fn a_pull_that_is_not_newer_gets_the_stored_filter() {
+        let group = group("TagA", "TAG");
+        for version in [0, 99, 100] {
+            let found = group.for_pull("T", asked(version, None), true).unwrap();
+            assert_eq!((found.data.sub_string.as_str(), found.deliver_all), ("TagA", false));
+        }
+    }
+
+    #[test]
+    fn a_newer_pull_gets_the_stored_filter_only_if_the_expression_is_the_same() {
+        let tags = group("TagA", "TAG");
+        assert!(!tags.for_pull("T", asked(101, Some("TagA")), true).unwrap().deliver_all);
+        assert!(tags.for_pull("T", asked(101, None), true).unwrap().deliver_all);
+        assert!(tags.for_pull("T", asked(101, Some("")), true).unwrap().deliver_all);
+        let refusal = tags.for_pull("T", asked(101, Some("TagB")), true).unwrap_err();
+        assert_eq!(refusal.code, ResponseCode::SUBSCRIPTION_NOT_LATEST);
+    }
+
+    #[test]
+    fn a_newer_sql_pull_is_refused_because_clients_do_not_filter_sql() {
+        let sql = group("a = 1", "SQL92");
+        let refusal = sql.for_pull("T", asked(101, None), true).unwrap_err();
+        assert_eq!(refusal.code, ResponseCode::SUBSCRIPTION_NOT_LATEST);
+        assert!(sql.for_pull("T", asked(101, Some("a = 1")), true).is_ok());
+    }
+
+    #[test]
+    fn what_is_not_subscribed_or_not_allowed_is_refused() {
+        let mut group = group("*", "TAG");
+        let refusal = group.for_pull("U", asked(0, None), true).unwrap_err();
+        assert_eq!(refusal.code, ResponseCode::SUBSCRIPTION_NOT_EXIST);
+        group.message_model = MessageModel::Broadcasting;
+        assert!(group.for_pull("T", asked(0, None), true).is_ok());
+        let refusal = group.for_pull("T", asked(0, None), false).unwrap_err();
+        assert_eq!(refusal.code, ResponseCode::NO_PERMISSION);
+        assert_eq!(refusal.forbidden, Some(crate::refusal::Forbidden::Broadcasting));
+        let refusal = SubscriptionCopy::default().group("g").unwrap_err();
+        assert!(refusal.remark.starts_with("the consumer's group info not exist\nSee "));
+    }
+}

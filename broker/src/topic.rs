@@ -57,6 +57,26 @@ pub struct TopicSettings {
     pub shards: u16,
 }
 
+impl TopicSettings {
+    /// RocketMQ's defaults. The timer wheel is off, because its topic would promise a feature that is not served.
+    pub fn new(cluster_name: &str, broker_name: &str, shards: u16) -> Self {
+        Self {
+            cluster_name: cluster_name.to_owned(),
+            broker_name: broker_name.to_owned(),
+            auto_create: true,
+            cluster_topic: true,
+            broker_topic: true,
+            trace_topic: None,
+            default_queues: 8,
+            permission: perm::READ_WRITE,
+            mixed_message_type: false,
+            revive_queues: 8,
+            timer_wheel: false,
+            shards: shards.max(1),
+        }
+    }
+}
+
 /// A topic as this broker has it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Topic {
@@ -179,11 +199,9 @@ impl TopicTable {
             table.restore(file);
         }
         for config in system_topic::configs(&table.settings) {
-            if !table.contains(&config.topic_name) {
-                table.insert(config);
-            }
+            table.settle(config, now_ms);
         }
-        table.disarm_template();
+        table.disarm_template(now_ms);
         table
     }
 
@@ -198,16 +216,31 @@ impl TopicTable {
         }
     }
 
-    /// A template that an earlier start left in the file must not create topics once auto-creation is switched off.
-    fn disarm_template(&mut self) {
-        if self.settings.auto_create {
+    /// Brings a system topic in line with the configuration, which may have changed since the file was written. RocketMQ
+    /// lets the file win, and a changed `autoCreateTopicEnable` or `defaultTopicQueueNums` then does nothing.
+    fn settle(&mut self, config: TopicConfig, now_ms: i64) {
+        let Some(topic) = self.topics.get(config.topic_name.as_str()) else {
+            self.insert(config);
             return;
+        };
+        let mut settled = topic.config.clone();
+        settled.perm = config.perm;
+        if config.topic_name == names::AUTO_CREATE_TOPIC_KEY {
+            settled.read_queue_nums = config.read_queue_nums;
+            settled.write_queue_nums = config.write_queue_nums;
         }
-        if let Some(template) = self.topics.get_mut(names::AUTO_CREATE_TOPIC_KEY) {
-            if template.config.perm & perm::INHERIT != 0 {
-                Arc::make_mut(template).config.perm = perm::READ_WRITE;
-                self.revision.touch();
-            }
+        if settled != topic.config {
+            self.put(settled, now_ms);
+        }
+    }
+
+    /// A template that an earlier start left in the file must not create topics once auto-creation is switched off.
+    fn disarm_template(&mut self, now_ms: i64) {
+        let template = self.topics.get(names::AUTO_CREATE_TOPIC_KEY);
+        let armed = template.filter(|template| !self.settings.auto_create && perm::is_inherited(template.config.perm));
+        if let Some(template) = armed {
+            let config = TopicConfig { perm: perm::READ_WRITE, ..template.config.clone() };
+            self.put(config, now_ms);
         }
     }
 
@@ -319,7 +352,7 @@ impl TopicTable {
             return Ok((Arc::clone(topic), Vec::new()));
         }
         check_name(wanted.topic)?;
-        let config = self.from_template(wanted).or_else(|| retry_config(wanted));
+        let config = self.copy_of_template(wanted).or_else(|| retry_config(wanted));
         let Some(config) = config else { return Err(Refusal::topic_missing(wanted.topic)) };
         if self.topics.len() >= TOPICS_MAX {
             return Err(Refusal::topic_missing(wanted.topic));
@@ -329,7 +362,7 @@ impl TopicTable {
         topic.map(|topic| (topic, vec![change])).ok_or_else(|| Refusal::topic_missing(wanted.topic))
     }
 
-    fn from_template(&self, wanted: Wanted<'_>) -> Option<TopicConfig> {
+    fn copy_of_template(&self, wanted: Wanted<'_>) -> Option<TopicConfig> {
         let template = &self.topics.get(wanted.default_topic)?.config;
         if template.perm & perm::INHERIT == 0 {
             return None;
@@ -386,7 +419,7 @@ impl TopicTable {
 
     /// GET_ALL_TOPIC_CONFIG.
     pub fn list(&self) -> TopicConfigSerializeWrapper {
-        self.wrapper(|config| config.clone())
+        self.wrapper(TopicConfig::clone)
     }
 
     /// What name servers are told: the same list under the broker's permission.
@@ -403,7 +436,7 @@ impl TopicTable {
 
     fn wrapper(&self, each: impl Fn(&TopicConfig) -> TopicConfig) -> TopicConfigSerializeWrapper {
         TopicConfigSerializeWrapper {
-            data_version: self.version.clone(),
+            data_version: self.version,
             topic_config_table: self.topics.iter().map(|(name, t)| (name.to_string(), each(&t.config))).collect(),
         }
     }

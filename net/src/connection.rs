@@ -40,7 +40,7 @@ pub trait Service: 'static {
     fn request(self: Rc<Self>, conn: &Rc<Conn>, view: &HeaderView<'_>, frame: &Frame);
 
     /// The connection is gone; nothing can be sent on it any more.
-    fn closed(&self, conn: &Conn);
+    fn closed(self: Rc<Self>, conn: &Conn);
 }
 
 /// One connection.

@@ -4,13 +4,14 @@ use std::future::Future;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Poll;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 
 use crate::uring::remote::{Remote, Wait};
 use crate::uring::start::{World, explain};
+use crate::{Backend, backend};
 
 /// A shard could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -119,6 +120,8 @@ pub struct Stop(Arc<StopState>);
 struct StopState {
     stopped: AtomicBool,
     waiting: Mutex<Vec<(Arc<Remote>, usize)>>,
+    /// Those who wait in a simulated world, which has no ring to be woken through.
+    simulated: Mutex<Vec<Waker>>,
 }
 
 impl std::fmt::Debug for StopState {
@@ -140,6 +143,8 @@ impl Stop {
         for (remote, slot) in waiting {
             remote.finish(slot);
         }
+        let simulated = std::mem::take(&mut *self.0.simulated.lock().unwrap_or_else(PoisonError::into_inner));
+        simulated.into_iter().for_each(Waker::wake);
     }
 
     /// Whether stop was asked for.
@@ -152,6 +157,17 @@ impl Stop {
     /// # Errors
     /// When called outside a shard.
     pub async fn requested(&self) -> io::Result<()> {
+        if backend() == Backend::Sim {
+            std::future::poll_fn(|cx| {
+                if self.is_requested() {
+                    return Poll::Ready(());
+                }
+                self.0.simulated.lock().unwrap_or_else(PoisonError::into_inner).push(cx.waker().clone());
+                Poll::Pending
+            })
+            .await;
+            return Ok(());
+        }
         let remote = Remote::current().ok_or_else(|| io::Error::other("not on a shard's thread"))?;
         let wait = Wait::new();
         self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).push((remote, wait.slot()));

@@ -67,11 +67,14 @@ impl<T: Send + 'static> Mesh<T> {
             posted: Cell::new(0),
             reader: Cell::new(None),
         });
-        if backend() == Backend::Uring {
-            if let Some(remote) = Remote::current() {
-                let _ = self.inboxes[me].owner.set(remote);
+        match backend() {
+            Backend::Uring => {
+                if let Some(remote) = Remote::current() {
+                    let _ = self.inboxes[me].owner.set(remote);
+                }
+                crate::uring::driver::add_port(Rc::<PortState<T>>::clone(&port));
             }
-            crate::uring::driver::add_port(Rc::<PortState<T>>::clone(&port));
+            Backend::Sim => crate::sim::add_port(Rc::<PortState<T>>::clone(&port)),
         }
         Post(port)
     }
@@ -111,19 +114,22 @@ impl<T: Send + 'static> Post<T> {
     /// # Errors
     /// [`Full`], with the post, when as many posts wait for that shard here as its mailbox holds.
     pub fn send(&self, to: usize, post: T) -> Result<(), (Full, T)> {
-        let mut outgoing = self.0.outgoing[to].borrow_mut();
-        if outgoing.len() >= self.0.inboxes[to].queue.capacity() {
+        if self.0.outgoing[to].borrow().len() >= self.0.inboxes[to].queue.capacity() {
             return Err((Full(to), post));
         }
-        outgoing.push_back(post);
-        self.0.posted.set(self.0.posted.get() + 1);
-        drop(outgoing);
-        if backend() == Backend::Sim {
-            // The simulated world has one thread and no driver.
-            self.0.flush();
-            self.0.deliver();
-        }
+        self.send_answer(to, post);
         Ok(())
+    }
+
+    /// Posts what must not be refused: answers, which the requests that caused them bound, and the few posts that change
+    /// tables. They wait here when the mailbox is full.
+    pub fn send_answer(&self, to: usize, post: T) {
+        self.0.outgoing[to].borrow_mut().push_back(post);
+        self.0.posted.set(self.0.posted.get() + 1);
+        if backend() == Backend::Sim {
+            // The simulated world has no driver that looks at every turn.
+            crate::sim::mail_posted();
+        }
     }
 
     /// The next post for this shard.

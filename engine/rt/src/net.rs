@@ -117,6 +117,17 @@ impl Outbox {
         self.parts.push(Part::Slice(slice));
     }
 
+    /// Takes over everything that `other` would send. Its slices move, its own bytes are copied.
+    pub fn append(&mut self, mut other: Self) {
+        other.close_bytes();
+        for part in other.parts.drain(..) {
+            match part {
+                Part::Bytes(range) => self.bytes.extend_from_slice(&other.bytes[range]),
+                Part::Slice(slice) => self.push(slice),
+            }
+        }
+    }
+
     /// Empties it and keeps its memory, up to a bound.
     pub fn clear(&mut self) {
         const KEEP: usize = 256 * 1024;
@@ -228,5 +239,19 @@ impl Stream {
             StreamInner::Uring(s) => s.shutdown(),
             StreamInner::Sim(s) => s.shutdown(),
         }
+    }
+}
+
+/// The addresses of `host:port`, IPv4 first because clients of RocketMQ expect it. Names are looked up beside the shard.
+///
+/// # Errors
+/// When the text is no address and its name is not known.
+pub async fn resolve(host: &str) -> io::Result<Vec<SocketAddr>> {
+    if let Ok(addr) = host.parse() {
+        return Ok(vec![addr]);
+    }
+    match backend() {
+        Backend::Uring => crate::uring::net::resolve(host).await,
+        Backend::Sim => Err(io::Error::new(io::ErrorKind::NotFound, format!("no name {host} in the simulated world"))),
     }
 }

@@ -6,6 +6,8 @@
 mod disk;
 #[path = "sim/net.rs"]
 mod net;
+#[path = "sim/shards.rs"]
+mod shards;
 #[path = "sim/world.rs"]
 mod world;
 

@@ -3,7 +3,7 @@
 //! The map: [`frame`] cuts a stream into frames, [`command`] reads and writes their headers, [`code`] names the codes,
 //! [`header`] types the ext fields and [`body`] the JSON bodies (through [`json`]). [`message`] is the stored record,
 //! [`batch`] the body of a batch send, [`properties`] the property string and the flag bits, [`host`] and [`id`]
-//! addresses and message ids, [`names`] the rules for topic and group names, [`filter`] the tag expression and
+//! addresses and message ids, [`value`] header text whose escapes are not yet undone, [`names`] the rules for topic and group names, [`filter`] the tag expression and
 //! [`compress`] the body codecs.
 //!
 //! Deliberately absent: sockets, files, clocks, threads and any runtime. What needs the time or an address takes it as

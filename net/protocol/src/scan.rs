@@ -3,7 +3,7 @@
 //! It works on text whose UTF-8 was checked, returns positions instead of copies, and recurses a bounded depth only.
 //! It is not a general JSON reader; bodies go through [`crate::json`].
 
-use crate::value::Value;
+use crate::value::{Span, Value};
 
 /// How deep values that are skipped may nest.
 const DEPTH_MAX: u32 = 32;
@@ -89,6 +89,14 @@ impl<'a> Scanner<'a> {
     /// A quoted string, its escapes checked and counted but not undone.
     #[inline]
     pub(crate) fn string(&mut self) -> Result<Value<'a>, Malformed> {
+        let span = self.string_span()?;
+        let raw = self.text.get(span.start()..span.start() + span.len()).ok_or(Malformed(span.start()))?;
+        Ok(Value::from_scan(raw, span.shrink()))
+    }
+
+    /// As [`string`](Self::string), but only where it lies.
+    #[inline(always)]
+    pub(crate) fn string_span(&mut self) -> Result<Span, Malformed> {
         self.expect(b'"')?;
         let bytes = self.text.as_bytes();
         let start = self.at;
@@ -105,8 +113,23 @@ impl<'a> Scanner<'a> {
         }
         self.at = at + 1;
         self.start = start;
-        let raw = self.text.get(start..at).ok_or(Malformed(start))?;
-        Ok(Value::from_scan(raw, shrink))
+        Ok(Span::new(start as u32, (at - start) as u32, shrink))
+    }
+
+    /// A plain integer of up to nine digits that a delimiter follows; anything else is left for [`scalar`](Self::scalar).
+    #[inline]
+    pub(crate) fn short_integer(&mut self) -> Result<Option<i32>, Malformed> {
+        self.peek()?;
+        let rest = &self.text.as_bytes()[self.at..];
+        let negative = rest[0] == b'-';
+        let digits = &rest[usize::from(negative)..];
+        let len = digits.iter().take(10).take_while(|byte| byte.is_ascii_digit()).count();
+        if !(1..=9).contains(&len) || !matches!(digits.get(len), Some(b',' | b'}' | b' ')) {
+            return Ok(None);
+        }
+        let value = digits[..len].iter().fold(0, |value, digit| value * 10 + i32::from(digit - b'0'));
+        self.at += len + usize::from(negative);
+        Ok(Some(if negative { -value } else { value }))
     }
 
     /// A scalar as text, or the skipping of anything else.
@@ -267,9 +290,43 @@ impl Escape {
     }
 }
 
+/// The value of each hex digit; 0xFF for every other byte.
+const HEX_VALUES: [u8; 256] = {
+    let mut values = [0xFF; 256];
+    let mut digit = 0;
+    while digit < 16 {
+        values[b"0123456789abcdef"[digit] as usize] = digit as u8;
+        values[b"0123456789ABCDEF"[digit] as usize] = digit as u8;
+        digit += 1;
+    }
+    values
+};
+
 #[inline]
 fn hex4(digits: &[u8]) -> Option<u32> {
-    digits.iter().try_fold(0, |value, &digit| Some(value << 4 | char::from(digit).to_digit(16)?))
+    let [a, b, c, d] = *<&[u8; 4]>::try_from(digits).ok()?;
+    let [a, b, c, d] = [a, b, c, d].map(|digit| u32::from(HEX_VALUES[usize::from(digit)]));
+    if (a | b | c | d) > 15 {
+        return None;
+    }
+    Some(a << 12 | b << 8 | c << 4 | d)
+}
+
+/// The first byte at or after `from` that JSON escapes: a quote, a backslash or a control character.
+#[inline]
+pub(crate) fn find_escapable(bytes: &[u8], from: usize) -> Option<usize> {
+    let mut at = from;
+    while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        let word = u64::from_le_bytes(*chunk);
+        let control = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
+        let found = hits(word, b'"') | hits(word, b'\\') | control;
+        if found != 0 {
+            return Some(at + found.trailing_zeros() as usize / 8);
+        }
+        at += 8;
+    }
+    let tail = bytes.get(at..)?;
+    tail.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)).map(|found| at + found)
 }
 
 #[cfg(test)]
@@ -301,6 +358,12 @@ mod tests {
         fn the_wide_search_finds_what_the_narrow_one_does(bytes in prop::collection::vec(prop::sample::select(b"ab\"\\\x22\x5c\xa2\xdc\x21\x23".to_vec()), 0..60), from in 0..70usize) {
             let narrow = bytes.iter().enumerate().skip(from).find(|(_, byte)| matches!(byte, b'"' | b'\\')).map(|(at, _)| at);
             prop_assert_eq!(find_quote_or_backslash(&bytes, from), narrow);
+        }
+
+        #[test]
+        fn the_wide_search_for_escapes_finds_what_the_narrow_one_does(bytes in prop::collection::vec(prop::sample::select(b"ab\"\\\x1f\x20\x00\x80\xff\xa0\x21".to_vec()), 0..60), from in 0..70usize) {
+            let narrow = bytes.iter().enumerate().skip(from).find(|(_, byte)| matches!(byte, b'"' | b'\\' | 0..0x20)).map(|(at, _)| at);
+            prop_assert_eq!(find_escapable(&bytes, from), narrow);
         }
     }
 }

@@ -33,10 +33,6 @@ impl<'a> Value<'a> {
         self.shrink != 0
     }
 
-    pub(crate) const fn shrink(&self) -> u32 {
-        self.shrink
-    }
-
     /// The text itself when nothing in it is escaped.
     pub const fn as_plain(&self) -> Option<&'a str> {
         if self.shrink == 0 { Some(self.raw) } else { None }

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Wake, Waker};
 
 use super::disk::Disk;
+use super::mail::Mail;
 use super::net::Net;
 use super::rng::Rng;
 use super::{CrashKind, NodeId};
@@ -120,6 +121,7 @@ type Event = Box<dyn FnOnce(&Rc<World>)>;
 pub(super) struct World {
     pub(super) seed: u64,
     pub(super) net: RefCell<Net>,
+    pub(super) mail: Mail,
     now: Cell<u64>,
     rng: RefCell<Rng>,
     nodes: RefCell<Vec<Node>>,
@@ -138,6 +140,7 @@ impl World {
         Self {
             seed,
             net: RefCell::new(net),
+            mail: Mail::default(),
             now: Cell::new(now),
             rng: RefCell::new(rng),
             nodes: RefCell::default(),
@@ -282,6 +285,7 @@ impl World {
         let result = poll(&mut Context::from_waker(&Waker::from(Arc::clone(waker))));
         let cost = self.rng().between(100, 1000);
         self.now.set(self.now() + cost);
+        super::mail::after_turn(self);
         result
     }
 
@@ -317,6 +321,7 @@ impl World {
             let slot = self.tasks.borrow_mut().remove(&id);
             drop(slot);
         }
+        super::mail::crash(self, node);
         self.current.set(before);
         self.with_node(node, |n| n.down = true);
         self.disk(node).crash(kind);

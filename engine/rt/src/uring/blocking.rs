@@ -101,13 +101,12 @@ impl<T> Future for Running<T> {
     type Output = io::Result<T>;
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         self.wait.register(cx.waker());
+        // Looked at before the result: a worker lets go of its clone only once the result is in place, or when it panics.
+        let ended = Arc::strong_count(&self.result) == 1;
         let value = self.result.lock().unwrap_or_else(PoisonError::into_inner).take();
         match value {
             Some(value) => Poll::Ready(Ok(value)),
-            // The worker holds its clone until the result is in place; alone without a result means that it panicked.
-            None if Arc::strong_count(&self.result) == 1 => {
-                Poll::Ready(Err(io::Error::other("the shard's blocking thread panicked")))
-            }
+            None if ended => Poll::Ready(Err(io::Error::other("the shard's blocking thread panicked"))),
             None => Poll::Pending,
         }
     }

@@ -15,6 +15,7 @@ use io_uring::{cqueue, opcode, types};
 
 use crate::buf::Slice;
 use crate::net::{ListenOptions, Outbox, Part};
+use crate::uring::blocking::{self, Lane};
 use crate::uring::pool::{self, Pool};
 use crate::uring::ring::{self, Op};
 
@@ -95,6 +96,17 @@ fn sockaddr(addr: SocketAddr) -> (libc::sockaddr_storage, libc::socklen_t) {
         }
     };
     (storage, libc::socklen_t::try_from(len).unwrap_or(0))
+}
+
+/// Looks a name up on the shard's blocking thread.
+pub(crate) async fn resolve(host: &str) -> io::Result<Vec<SocketAddr>> {
+    let host = host.to_owned();
+    blocking::run(Lane::Metadata, move || {
+        let mut found: Vec<SocketAddr> = std::net::ToSocketAddrs::to_socket_addrs(host.as_str())?.collect();
+        found.sort_by_key(SocketAddr::is_ipv6);
+        Ok(found)
+    })
+    .await?
 }
 
 /// A listening socket with a multishot accept.

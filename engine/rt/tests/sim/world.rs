@@ -45,6 +45,23 @@ fn the_seed_is_the_run() {
 }
 
 #[test]
+fn tasks_that_can_all_run_do_so_in_any_order() {
+    let order = |seed| {
+        let log = Rc::new(RefCell::new(Vec::new()));
+        Sim::new(seed).run(async {
+            for task in 0..5 {
+                let log = Rc::clone(&log);
+                spawn("one of five", async move { log.borrow_mut().push(task) }).detach();
+            }
+            sleep(MS).await;
+        });
+        log.take()
+    };
+    let orders: std::collections::BTreeSet<_> = (0..2000).map(order).collect();
+    assert_eq!(orders.len(), 120, "every order of five tasks should come up");
+}
+
+#[test]
 fn timers_fire_in_the_order_of_their_deadlines_and_cost_no_real_time() {
     for seed in 0..20 {
         let sim = Sim::new(seed);

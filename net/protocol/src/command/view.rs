@@ -2,8 +2,6 @@
 //!
 //! The pass checks the whole header, so that what the view hands out later needs no error path.
 
-use smallvec::SmallVec;
-
 use super::{Command, FLAG_ONEWAY, FLAG_RESPONSE, HeaderError};
 use crate::code::Language;
 use crate::frame::Serialize;
@@ -29,14 +27,59 @@ pub struct HeaderView<'a> {
     /// The whole header of the JSON codec; empty for the binary one, whose numbers are not text.
     text: &'a str,
     ext_present: bool,
-    ext: SmallVec<[Field; EXT_INLINE]>,
+    ext: Fields,
 }
 
 /// One ext field: where its key and its value lie in the header.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Field {
     key: Span,
     value: Span,
+}
+
+/// The ext fields in the order received: as many as a usual header has in place, the rest on the heap.
+#[derive(Debug)]
+struct Fields {
+    inline: [Field; EXT_INLINE],
+    inline_len: usize,
+    spilled: Vec<Field>,
+}
+
+impl Fields {
+    fn new() -> Fields {
+        Fields { inline: [Field::default(); EXT_INLINE], inline_len: 0, spilled: Vec::new() }
+    }
+
+    #[inline]
+    fn push(&mut self, field: Field) -> Result<(), HeaderError> {
+        match self.inline.get_mut(self.inline_len) {
+            Some(place) => {
+                *place = field;
+                self.inline_len += 1;
+                Ok(())
+            }
+            None => self.spill(field),
+        }
+    }
+
+    #[cold]
+    fn spill(&mut self, field: Field) -> Result<(), HeaderError> {
+        if self.inline_len + self.spilled.len() == EXT_FIELDS_MAX {
+            return Err(HeaderError::TooManyExtFields);
+        }
+        self.spilled.push(field);
+        Ok(())
+    }
+
+    #[inline]
+    fn iter(&self) -> impl DoubleEndedIterator<Item = &Field> {
+        self.inline[..self.inline_len].iter().chain(&self.spilled)
+    }
+
+    fn clear(&mut self) {
+        self.inline_len = 0;
+        self.spilled.clear();
+    }
 }
 
 impl From<Malformed> for HeaderError {
@@ -126,17 +169,8 @@ impl<'a> HeaderView<'a> {
             header,
             text,
             ext_present: false,
-            ext: SmallVec::new(),
+            ext: Fields::new(),
         }
-    }
-
-    #[inline]
-    fn push(&mut self, key: Span, value: Span) -> Result<(), HeaderError> {
-        if self.ext.len() == EXT_FIELDS_MAX {
-            return Err(HeaderError::TooManyExtFields);
-        }
-        self.ext.push(Field { key, value });
-        Ok(())
     }
 
     fn parse_json(header: &'a [u8]) -> Result<HeaderView<'a>, HeaderError> {
@@ -185,12 +219,14 @@ impl<'a> HeaderView<'a> {
             return Ok(());
         }
         loop {
-            let key = scanner.string()?;
-            let key = Span::new(scanner.last_start() as u32, key.raw().len() as u32, key.shrink());
+            let key = scanner.string_span()?;
             scanner.expect(b':')?;
-            if let Scalar::Text(value) = scanner.scalar()? {
-                let span = Span::new(scanner.last_start() as u32, value.raw().len() as u32, value.shrink());
-                self.push(key, span)?;
+            if scanner.peek()? == b'"' {
+                let value = scanner.string_span()?;
+                self.ext.push(Field { key, value })?;
+            } else if let Scalar::Text(value) = scanner.scalar()? {
+                let value = Span::new(scanner.last_start() as u32, value.raw().len() as u32, 0);
+                self.ext.push(Field { key, value })?;
             }
             if !scanner.more(b'}')? {
                 return Ok(());
@@ -224,7 +260,7 @@ impl<'a> HeaderView<'a> {
             reader.text(value_len)?;
             // RocketMQ reads an empty string of this codec as null.
             if value_len > 0 {
-                view.push(key, span)?;
+                view.ext.push(Field { key, value: span })?;
             }
         }
         Ok(view)
@@ -232,6 +268,9 @@ impl<'a> HeaderView<'a> {
 }
 
 fn integer(scanner: &mut Scanner<'_>, member: &'static str) -> Result<i32, HeaderError> {
+    if let Some(value) = scanner.short_integer()? {
+        return Ok(value);
+    }
     match scanner.scalar()? {
         Scalar::Text(value) => value.parse_i32().ok_or(HeaderError::Member(member)),
         Scalar::Nothing => Err(HeaderError::Member(member)),

@@ -5,6 +5,7 @@
 use super::{Command, FLAG_RESPONSE, HeaderError};
 use crate::code::{Language, version};
 use crate::frame::{FrameError, FrameMark, Serialize, begin_frame, finish_frame};
+use crate::scan::find_escapable;
 use crate::value::Value;
 
 /// The fixed members of a header, to be followed by ext fields.
@@ -69,15 +70,22 @@ pub struct ReplyHead<'a> {
 impl ReplyHead<'_> {
     /// Begins the frame of a reply at the end of `out`; ext fields follow, then one of the finishing calls.
     pub fn begin<'o>(&self, out: &'o mut Vec<u8>) -> ExtWriter<'o> {
-        let head = Head {
-            code: self.code,
-            flag: FLAG_RESPONSE,
-            opaque: self.opaque,
-            version: version::CURRENT,
-            language: Language::JAVA,
-            remark: self.remark,
-        };
-        head.begin(out)
+        const BEFORE_OPAQUE: &[u8] = b",\"flag\":1,\"language\":\"JAVA\",\"opaque\":";
+        const AFTER: &[u8] = b",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":479,\"extFields\":{";
+        // The members that never vary are written in one piece each; this is the version among them.
+        const { assert!(version::CURRENT == 479 && FLAG_RESPONSE == 1) };
+        let mark = begin_frame(out);
+        out.extend_from_slice(b"{\"code\":");
+        write_decimal(i64::from(self.code), out);
+        out.extend_from_slice(BEFORE_OPAQUE);
+        write_decimal(i64::from(self.opaque), out);
+        if let Some(remark) = self.remark {
+            out.extend_from_slice(b",\"remark\":\"");
+            escape_json(remark, out);
+            out.push(b'"');
+        }
+        out.extend_from_slice(AFTER);
+        ExtWriter { out, mark: Some(mark), first: true }
     }
 }
 
@@ -166,11 +174,8 @@ impl ExtWriter<'_> {
     }
 
     fn key(&mut self, key: &str) {
-        if !self.first {
-            self.out.push(b',');
-        }
+        self.out.extend_from_slice(if self.first { b"\"" } else { b",\"" });
         self.first = false;
-        self.out.push(b'"');
         escape_json(key, self.out);
         self.out.extend_from_slice(b"\":\"");
     }
@@ -191,23 +196,22 @@ pub fn escape_json(text: &str, out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let bytes = text.as_bytes();
     let mut from = 0;
-    for (at, &byte) in bytes.iter().enumerate() {
+    while let Some(at) = find_escapable(bytes, from) {
+        out.extend_from_slice(&bytes[from..at]);
+        from = at + 1;
+        let byte = bytes[at];
         let short = match byte {
             b'"' | b'\\' => byte,
             b'\n' => b'n',
             b'\r' => b'r',
             b'\t' => b't',
-            0..0x20 => 0,
-            _ => continue,
+            _ => {
+                let digits = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
+                out.extend_from_slice(&[b'\\', b'u', b'0', b'0', digits[0], digits[1]]);
+                continue;
+            }
         };
-        out.extend_from_slice(&bytes[from..at]);
-        from = at + 1;
-        if short != 0 {
-            out.extend_from_slice(&[b'\\', short]);
-        } else {
-            out.extend_from_slice(b"\\u00");
-            out.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
-        }
+        out.extend_from_slice(&[b'\\', short]);
     }
     out.extend_from_slice(&bytes[from..]);
 }
@@ -224,6 +228,10 @@ impl Digits {
     }
 
     pub(crate) fn format(&mut self, value: i64) -> &str {
+        std::str::from_utf8(self.bytes(value)).unwrap_or_default()
+    }
+
+    fn bytes(&mut self, value: i64) -> &[u8] {
         let mut at = self.bytes.len();
         let mut rest = value.unsigned_abs();
         loop {
@@ -238,12 +246,12 @@ impl Digits {
             at -= 1;
             self.bytes[at] = b'-';
         }
-        std::str::from_utf8(&self.bytes[at..]).unwrap_or_default()
+        &self.bytes[at..]
     }
 }
 
 pub(crate) fn write_decimal(value: i64, out: &mut Vec<u8>) {
-    out.extend_from_slice(Digits::new().format(value).as_bytes());
+    out.extend_from_slice(Digits::new().bytes(value));
 }
 
 /// The binary codec; on an error `out` is as before.

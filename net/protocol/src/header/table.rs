@@ -1,6 +1,6 @@
 //! The table of typed headers, and the macro that turns a row into a struct with its reader and writer.
 //!
-//! A row reads `field: type => "wireName", rule;` or, for the V2 send, `field: type => "wireName" / "x", rule;`. Types
+//! A row reads `field: type => "wireName", rule;` or, for the V2 send, `field: type => "wireName" / b'x', rule;`. Types
 //! are `str`, `i32`, `i64` and `bool`; rules are `req` (the request fails without it), `opt` (`None` without it) and
 //! `def` (the type's default without it, which clients omit freely).
 
@@ -42,8 +42,26 @@ macro_rules! wire_name {
         $long
     };
     ($long:literal, $short:literal) => {
-        $short
+        const { short_name(&[$short]) }
     };
+}
+
+/// The name of a field without a short one serves in both versions.
+macro_rules! long_only {
+    ($key:ident == $long:literal => $read:expr) => {
+        if $key == $long {
+            $read;
+        }
+    };
+    ($key:ident == $long:literal, $short:literal => $read:expr) => {};
+}
+
+/// A one-letter name as text.
+const fn short_name(letter: &'static [u8]) -> &'static str {
+    match std::str::from_utf8(letter) {
+        Ok(name) => name,
+        Err(_) => "",
+    }
 }
 
 /// The body of a reader: one pass over the ext fields, then the rules.
@@ -58,9 +76,10 @@ macro_rules! read_fields {
                 }
             },
             Names::V2 => for (key, value, span) in $view.fields() {
-                match key {
-                    $(wire_name!($long $(, $short)?) => $field = Field::read(value, span),)*
-                    _ => {}
+                // Bytes, so that one-letter names become one jump.
+                match key.as_bytes() {
+                    $($([$short] => $field = Field::read(value, span),)?)*
+                    _ => { $(long_only!(key == $long $(, $short)? => $field = Field::read(value, span));)* }
                 }
             },
         }
@@ -143,19 +162,19 @@ macro_rules! headers {
 headers! {
     /// Codes 10 (long names), 310, 320 and 325 (short names).
     SendRequest / SendHeader {
-        producer_group: str => "producerGroup" / "a", req;
-        topic: str => "topic" / "b", req;
-        default_topic: str => "defaultTopic" / "c", req;
-        default_topic_queue_nums: i32 => "defaultTopicQueueNums" / "d", req;
-        queue_id: i32 => "queueId" / "e", req;
-        sys_flag: i32 => "sysFlag" / "f", req;
-        born_timestamp: i64 => "bornTimestamp" / "g", req;
-        flag: i32 => "flag" / "h", req;
-        properties: str => "properties" / "i", opt;
-        reconsume_times: i32 => "reconsumeTimes" / "j", def;
-        unit_mode: bool => "unitMode" / "k", def;
-        max_reconsume_times: i32 => "maxReconsumeTimes" / "l", opt;
-        batch: bool => "batch" / "m", def;
+        producer_group: str => "producerGroup" / b'a', req;
+        topic: str => "topic" / b'b', req;
+        default_topic: str => "defaultTopic" / b'c', req;
+        default_topic_queue_nums: i32 => "defaultTopicQueueNums" / b'd', req;
+        queue_id: i32 => "queueId" / b'e', req;
+        sys_flag: i32 => "sysFlag" / b'f', req;
+        born_timestamp: i64 => "bornTimestamp" / b'g', req;
+        flag: i32 => "flag" / b'h', req;
+        properties: str => "properties" / b'i', opt;
+        reconsume_times: i32 => "reconsumeTimes" / b'j', def;
+        unit_mode: bool => "unitMode" / b'k', def;
+        max_reconsume_times: i32 => "maxReconsumeTimes" / b'l', opt;
+        batch: bool => "batch" / b'm', def;
     }
 
     /// The answer to a send.

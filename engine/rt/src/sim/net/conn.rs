@@ -30,7 +30,6 @@ struct Inbound {
     /// When it arrives, and the bytes; the end of the stream without.
     wire: VecDeque<(u64, Option<Vec<u8>>)>,
     wire_bytes: usize,
-    last_arrival: u64,
     /// The peer finished.
     finished: bool,
     reset: bool,
@@ -190,8 +189,8 @@ impl Conn {
     fn put_on_wire(self: &Rc<Self>, world: &Rc<World>, to: usize, bytes: Option<Vec<u8>>) {
         let latency = world.net.borrow_mut().latency();
         let mut inbound = self.ends[to].inbound.borrow_mut();
-        let at = inbound.last_arrival.max(world.now().saturating_add(latency));
-        inbound.last_arrival = at;
+        // What is faster than its forerunner waits behind it: only the front of the wire arrives.
+        let at = world.now().saturating_add(latency);
         inbound.wire_bytes += bytes.as_ref().map_or(0, Vec::len);
         world.note(at ^ ((inbound.wire_bytes as u64) << 40));
         inbound.wire.push_back((at, bytes));

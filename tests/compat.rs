@@ -1,0 +1,107 @@
+//! Apache's unmodified Java clients, 4.9.8 and 5.3.3, against a running server.
+//!
+//! Every scenario runs once for each client version. They need `java` and `mvn`; without them a test says so and
+//! passes, but fails where `CI` is set. `RINGMQ_TEST_SERVER=apache-5.3.3` holds the scenarios themselves against
+//! Apache's server.
+#![expect(clippy::unwrap_used, reason = "a test says what failed by failing")]
+
+#[expect(dead_code, reason = "each test program uses its own part of the support")]
+mod support;
+
+#[path = "compat/admin.rs"]
+mod admin;
+#[path = "compat/consume.rs"]
+mod consume;
+#[path = "compat/mixed.rs"]
+mod mixed;
+#[path = "compat/offsets.rs"]
+mod offsets;
+#[path = "compat/produce.rs"]
+mod produce;
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde_json::Value;
+
+/// Runs a scenario as one test for each client version.
+macro_rules! for_each_client {
+    ($($name:ident)*) => {
+        mod client_4_9_8 {
+            $(#[test]
+            fn $name() {
+                crate::with_client("4.9.8", super::$name);
+            })*
+        }
+        mod client_5_3_3 {
+            $(#[test]
+            fn $name() {
+                crate::with_client("5.3.3", super::$name);
+            })*
+        }
+    };
+}
+pub(crate) use for_each_client;
+
+/// A scenario's JVMs and servers have the machine to themselves: what they wait for is bounded in seconds.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn with_client(version: &'static str, scenario: fn(&'static str)) {
+    if let Some(reason) = support::java::missing() {
+        return support::skip(&reason);
+    }
+    let _alone = alone();
+    scenario(version);
+}
+
+/// The members of a driver's line that a test compares.
+fn text<'a>(line: &'a Value, member: &str) -> &'a str {
+    line[member].as_str().unwrap_or_else(|| panic!("no {member} in {line}"))
+}
+
+fn number(line: &Value, member: &str) -> i64 {
+    line[member].as_i64().unwrap_or_else(|| panic!("no {member} in {line}"))
+}
+
+/// What a message is known by on both sides: its name, its whole body, where it is.
+fn identity(line: &Value) -> (String, String, i64, i64) {
+    (
+        text(line, "name").to_owned(),
+        text(line, "sha256").to_owned(),
+        number(line, "queueId"),
+        number(line, "queueOffset"),
+    )
+}
+
+/// Holds what was received against what was sent: the same messages, each once, where the broker said they are.
+fn assert_same_messages(sent: &[Value], received: &[Value]) {
+    let mut expected: Vec<_> = sent.iter().map(identity).collect();
+    let mut found: Vec<_> = received.iter().map(identity).collect();
+    expected.sort();
+    found.sort();
+    assert_eq!(found, expected);
+}
+
+/// The names of the messages, sorted; doubles stay.
+fn names(lines: &[Value]) -> Vec<String> {
+    let mut names: Vec<_> = lines.iter().map(|line| text(line, "name").to_owned()).collect();
+    names.sort();
+    names
+}
+
+/// Queue offsets run from zero without a gap in each queue, whatever the order of arrival.
+fn assert_dense(received: &[Value]) {
+    let mut queues: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
+    for line in received {
+        queues.entry(number(line, "queueId")).or_default().push(number(line, "queueOffset"));
+    }
+    for (queue, mut offsets) in queues {
+        offsets.sort_unstable();
+        let dense: Vec<i64> = (0..).take(offsets.len()).collect();
+        assert_eq!(offsets, dense, "queue {queue}");
+    }
+}

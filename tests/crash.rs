@@ -1,0 +1,89 @@
+//! `kill -9` under load, again and again on one store.
+//!
+//! Under SYNC_FLUSH every acknowledged message is there once, where the broker said, in order within its queue, and
+//! none is there that nobody sent. Under ASYNC_FLUSH a kill may cost the newest acknowledgements of a queue, never one
+//! that a consumer has seen: no offset that a consumer saw becomes another message.
+//!
+//! `RINGMQ_CRASH_ROUNDS` sets the number of rounds (20 in CI, 3 elsewhere), `RINGMQ_CRASH_SEED` repeats a run's times.
+#![expect(clippy::unwrap_used, reason = "a test says what failed by failing")]
+
+#[expect(dead_code, reason = "each test program uses its own part of the support")]
+mod support;
+
+#[path = "crash/load.rs"]
+mod load;
+#[path = "crash/oracle.rs"]
+mod oracle;
+
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use load::Load;
+use oracle::{Oracle, QUEUES, TOPIC};
+use support::server::{Cluster, Flush, Make, Settings, timed};
+
+/// The two runs would slow each other down, and a kill in the middle of nothing proves nothing.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn rounds() -> u32 {
+    let default = if support::in_ci() { 20 } else { 3 };
+    std::env::var("RINGMQ_CRASH_ROUNDS").map_or(default, |text| text.parse().unwrap())
+}
+
+/// Numbers that a printed seed brings back.
+struct Dice(u64);
+
+impl Dice {
+    fn new() -> Dice {
+        let seed = std::env::var("RINGMQ_CRASH_SEED").map_or_else(
+            |_| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs(),
+            |text| text.parse().unwrap(),
+        );
+        println!("RINGMQ_CRASH_SEED={seed}");
+        Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+}
+
+fn run(flush: Flush) {
+    if let Make::Apache(_) = Make::under_test()
+        && let Some(reason) = support::java::missing()
+    {
+        return support::skip(&reason);
+    }
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut dice = Dice::new();
+    let mut cluster = Cluster::start(Settings { flush, ..Settings::default() });
+    cluster.broker.create_topic(TOPIC, u32::try_from(QUEUES).unwrap());
+    let mut oracle = Oracle::default();
+    let rounds = rounds();
+    for round in 0..rounds {
+        let load = Load::start(&cluster.broker.address, round, &oracle);
+        load.wait_for_acknowledgements(200);
+        thread::sleep(Duration::from_millis(dice.below(400)));
+        cluster.broker.kill();
+        oracle.learn(load.end());
+        let ((), start) = timed(|| cluster.broker.restart());
+        let whole = round % 10 == 9 || round + 1 == rounds;
+        let mut connection = cluster.broker.connect();
+        let kept = oracle.check(&mut connection, flush, whole);
+        println!("round {round}: {kept}, started in {start:?}");
+    }
+}
+
+#[test]
+fn sync_flush_keeps_every_acknowledged_message() {
+    run(Flush::Sync);
+}
+
+#[test]
+fn async_flush_keeps_everything_that_a_consumer_saw() {
+    run(Flush::Async);
+}

@@ -1,0 +1,147 @@
+//! What must be in the queues after a kill, from what senders and readers were told before it.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+
+use super::load::{Learned, name_of};
+use super::support::server::Flush;
+use super::support::wire::{self, Connection, Record, records};
+
+pub(crate) const TOPIC: &str = "crash_topic";
+pub(crate) const QUEUES: i32 = 4;
+
+/// One queue's knowledge over all rounds.
+#[derive(Debug, Default)]
+struct Queue {
+    /// Every name that was ever sent, with the offset it must lie behind.
+    sent: HashMap<String, Option<i64>>,
+    /// What must be there: offset to name.
+    acknowledged: BTreeMap<i64, String>,
+    /// What consumers saw, and must not change any more.
+    seen: BTreeMap<i64, String>,
+    /// Where the queue ended at the last check.
+    end: i64,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Oracle {
+    queues: BTreeMap<i32, Queue>,
+}
+
+/// The figures of one check.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    stored: usize,
+    acknowledged: usize,
+    lost: usize,
+    seen: usize,
+}
+
+impl fmt::Display for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Kept { stored, acknowledged, lost, seen } = self;
+        write!(f, "{stored} stored, {acknowledged} acknowledged, {seen} seen, {lost} lost")
+    }
+}
+
+impl Oracle {
+    /// Where a queue ended at the last check.
+    pub(crate) fn end(&self, queue: i32) -> i64 {
+        self.queues.get(&queue).map_or(0, |queue| queue.end)
+    }
+
+    pub(crate) fn learn(&mut self, learned: Vec<Learned>) {
+        for Learned { queue: id, sent, seen } in learned {
+            let queue = self.queues.entry(id).or_default();
+            for message in sent {
+                if let Some(offset) = message.acknowledged {
+                    let other = queue.acknowledged.insert(offset, message.name.clone());
+                    assert_eq!(other, None, "queue {id}: offset {offset} was given out twice");
+                }
+                queue.sent.insert(message.name, message.after);
+            }
+            for (offset, name) in seen {
+                let other = queue.seen.insert(offset, name.clone());
+                assert!(
+                    other.is_none() || other.as_ref() == Some(&name),
+                    "queue {id} offset {offset}: consumers saw {other:?}, then {name}"
+                );
+            }
+        }
+    }
+
+    /// Reads the queues back, all of them or what came since the last check, and holds them against what is known.
+    pub(crate) fn check(&mut self, connection: &mut Connection, flush: Flush, whole: bool) -> Kept {
+        let mut kept = Kept::default();
+        for (id, queue) in &mut self.queues {
+            let from = if whole { 0 } else { queue.end };
+            let stored = read_all(connection, *id, from);
+            queue.holds(*id, from, &stored);
+            let end = from + i64::try_from(stored.len()).unwrap();
+            assert!(end >= queue.end, "queue {id} was {} long and is {end}", queue.end);
+            let lost = queue.acknowledged.split_off(&end);
+            assert!(
+                flush == Flush::Async || lost.is_empty(),
+                "queue {id} ends at {end}, but these were acknowledged: {lost:?}"
+            );
+            if let Some((offset, name)) = queue.seen.range(end..).next() {
+                panic!("queue {id} ends at {end}, but a consumer saw {name} at {offset}");
+            }
+            queue.end = end;
+            kept.stored += stored.len();
+            kept.lost += lost.len();
+            kept.acknowledged += queue.acknowledged.range(from..).count();
+            kept.seen += queue.seen.range(from..).count();
+        }
+        kept
+    }
+}
+
+impl Queue {
+    /// Holds the stored records, which begin at offset `from`, against everything known of their offsets.
+    fn holds(&self, id: i32, from: i64, stored: &[Record]) {
+        let mut names = HashSet::new();
+        let mut position = -1;
+        for (record, offset) in stored.iter().zip(from..) {
+            let name = name_of(&record.body);
+            assert_eq!(record.queue_offset, offset, "queue {id} has a gap");
+            assert_eq!(record.topic, TOPIC);
+            assert!(record.position > position, "queue {id} offset {offset} lies before its predecessor");
+            position = record.position;
+            let after = self.sent.get(&name);
+            let after = after.unwrap_or_else(|| panic!("queue {id} offset {offset}: nobody sent {name}"));
+            assert!(*after < Some(offset), "queue {id}: {name} at {offset} overtook {after:?}");
+            assert!(names.insert(name.clone()), "queue {id}: {name} is there twice");
+            for (what, known) in [("acknowledged", &self.acknowledged), ("seen", &self.seen)] {
+                let told = known.get(&offset);
+                assert!(
+                    told.is_none_or(|told| *told == name),
+                    "queue {id} offset {offset}: {told:?} was {what}, {name} is stored"
+                );
+            }
+        }
+        // A message that was acknowledged before must not come again behind.
+        let earlier = self.acknowledged.range(..from);
+        for (offset, name) in earlier {
+            assert!(!names.contains(name), "queue {id}: {name} of offset {offset} is there again");
+        }
+    }
+}
+
+fn read_all(connection: &mut Connection, queue: i32, from: i64) -> Vec<Record> {
+    let mut found = Vec::new();
+    let mut next = from;
+    loop {
+        let ext = wire::pull(TOPIC, queue, next, 32, 0);
+        let reply = connection.call(wire::PULL_MESSAGE, &ext, &[]).unwrap();
+        match reply.header.code {
+            0 => found.extend(records(&reply.body)),
+            19 | 20 => {}
+            code => panic!("pull of queue {queue} at {next}: {code} {:?}", reply.header.remark),
+        }
+        next = reply.header.number("nextBeginOffset");
+        if next >= reply.header.number("maxOffset") {
+            return found;
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Bad input and bad neighbours: garbage, lies about lengths, forbidden sends, silent crowds, slow readers, a full disk.
+//!
+//! Each is answered by a clear refusal or a closed connection, costs bounded memory, and leaves a bystander who sends
+//! and receives all the while undisturbed.
+#![expect(clippy::unwrap_used, reason = "a test says what failed by failing")]
+
+#[expect(dead_code, reason = "each test program uses its own part of the support")]
+mod support;
+
+#[path = "hostile/bystander.rs"]
+mod bystander;
+#[path = "hostile/crowds.rs"]
+mod crowds;
+#[path = "hostile/disk.rs"]
+mod disk;
+#[path = "hostile/frames.rs"]
+mod frames;
+#[path = "hostile/refusals.rs"]
+mod refusals;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use support::server::{Cluster, Make, Settings};
+
+const MIB: u64 = 1 << 20;
+
+/// Memory is measured and delays are bounded, so the tests do not run side by side.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A fresh server under test with the bystander's topic on it, or nothing where it cannot run here.
+fn cluster(settings: Settings) -> Option<Cluster> {
+    if let Make::Apache(_) = Make::under_test()
+        && let Some(reason) = support::java::missing()
+    {
+        support::skip(&reason);
+        return None;
+    }
+    let cluster = Cluster::start(settings);
+    cluster.broker.create_topic(bystander::TOPIC, 1);
+    Some(cluster)
+}
+
+/// Runs `attack` while a bystander goes about its business, and holds the server to what it owes both.
+fn under(cluster: &Cluster, growth_max: u64, attack: impl FnOnce(&Cluster)) {
+    let bystander = bystander::Bystander::start(&cluster.broker);
+    bystander.has_done(50);
+    let before = cluster.broker.process.resident();
+    attack(cluster);
+    let after = cluster.broker.process.resident();
+    bystander.has_done(50);
+    bystander.end();
+    let growth = after.saturating_sub(before);
+    println!("resident: {} MiB, grown by {} MiB", after / MIB, growth / MIB);
+    // A JVM's heap grows as it likes; the bound is ours.
+    if Make::under_test() == Make::Ours {
+        assert!(growth <= growth_max, "memory grew by {} MiB", growth / MIB);
+    }
+}

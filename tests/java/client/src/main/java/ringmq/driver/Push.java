@@ -1,0 +1,116 @@
+package ringmq.driver;
+
+import java.util.Set;
+import java.util.TreeSet;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
+import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.client.consumer.MessageSelector;
+import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
+import org.apache.rocketmq.client.consumer.listener.ConsumeOrderlyStatus;
+import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
+import org.apache.rocketmq.client.consumer.listener.MessageListenerOrderly;
+import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
+import org.apache.rocketmq.common.message.MessageExt;
+import org.apache.rocketmq.common.message.MessageQueue;
+
+/**
+ * A push consumer of {@code --topic} in {@code --group}: a line {@code started}, one {@code message} each, one
+ * {@code assigned} whenever its queues of the topic change. Ends after {@code --count} messages, or when standard
+ * input says anything or ends. {@code --orderly true} consumes a queue at a time under the broker's locks;
+ * {@code --fail-first true} hands each message back once; {@code --sql} filters by properties instead of {@code --sub}.
+ */
+final class Push {
+    private final Options options;
+    private final CountDownLatch end = new CountDownLatch(1);
+    private final AtomicInteger left;
+    private final Set<String> failed = ConcurrentHashMap.newKeySet();
+
+    private Push(Options options) {
+        this.options = options;
+        this.left = new AtomicInteger(options.number("count", Integer.MAX_VALUE));
+    }
+
+    static void run(Options options) throws Exception {
+        new Push(options).consume();
+    }
+
+    private void consume() throws Exception {
+        DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(options.text("group", "driver_consumer"));
+        consumer.setNamesrvAddr(options.text("namesrv"));
+        consumer.setConsumeFromWhere(ConsumeFromWhere.valueOf(
+            options.text("from", "CONSUME_FROM_FIRST_OFFSET")));
+        consumer.setConsumeThreadMin(options.number("threads", 4));
+        consumer.setConsumeThreadMax(options.number("threads", 4));
+        consumer.setConsumeMessageBatchMaxSize(options.number("batch", 1));
+        consumer.setPullBatchSize(options.number("pull-batch", 32));
+        consumer.setPersistConsumerOffsetInterval(options.number("persist", 5_000));
+        String topic = options.text("topic");
+        if (options.has("sql")) {
+            consumer.subscribe(topic, MessageSelector.bySql(options.text("sql")));
+        } else {
+            consumer.subscribe(topic, options.text("sub", "*"));
+        }
+        if (options.flag("orderly")) {
+            consumer.registerMessageListener((MessageListenerOrderly) (messages, context) -> {
+                messages.forEach(this::received);
+                return ConsumeOrderlyStatus.SUCCESS;
+            });
+        } else {
+            consumer.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
+                boolean good = true;
+                for (MessageExt message : messages) {
+                    good &= received(message);
+                }
+                return good ? ConsumeConcurrentlyStatus.CONSUME_SUCCESS : ConsumeConcurrentlyStatus.RECONSUME_LATER;
+            });
+        }
+        consumer.start();
+        new Line("started").with("clientId", consumer.buildMQClientId()).print();
+        endWithInput();
+        watchAssignment(consumer, topic);
+        consumer.shutdown();
+    }
+
+    private boolean received(MessageExt message) {
+        boolean hold = options.flag("fail-first") && failed.add(message.getMsgId());
+        new Line(hold ? "handed-back" : "message").received(message).print();
+        if (!hold && left.decrementAndGet() == 0) {
+            end.countDown();
+        }
+        return !hold;
+    }
+
+    private void endWithInput() {
+        Thread reader = new Thread(() -> {
+            try {
+                System.in.read();
+            } catch (java.io.IOException e) {
+                e.printStackTrace();
+            }
+            end.countDown();
+        }, "input");
+        reader.setDaemon(true);
+        reader.start();
+    }
+
+    /** The client tells nobody about its queues in a way that both versions share, so its table is looked at. */
+    private void watchAssignment(DefaultMQPushConsumer consumer, String topic) throws InterruptedException {
+        Set<Integer> before = null;
+        do {
+            Set<Integer> now = new TreeSet<>();
+            for (MessageQueue queue : consumer.getDefaultMQPushConsumerImpl().getRebalanceImpl().getProcessQueueTable()
+                .keySet()) {
+                if (queue.getTopic().equals(topic)) {
+                    now.add(queue.getQueueId());
+                }
+            }
+            if (!now.equals(before)) {
+                new Line("assigned").with("queues", now).print();
+                before = now;
+            }
+        } while (!end.await(100, TimeUnit.MILLISECONDS));
+    }
+}

@@ -1,0 +1,205 @@
+//! Java: builds the drivers and fetches Apache's servers with Maven once, and runs them.
+//!
+//! What Maven makes is kept under `target/java`, one folder a version, with a stamp of what it was made from.
+
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::process::Process;
+use super::root;
+
+/// The client versions that every scenario is run with.
+pub(crate) const CLIENTS: [&str; 2] = ["4.9.8", "5.3.3"];
+/// Apache's servers, at the versions that Maven holds.
+pub(crate) const SERVERS: [&str; 2] = ["4.9.7", "5.3.3"];
+
+/// Says what is missing to run Java, if something is.
+pub(crate) fn missing() -> Option<String> {
+    ["java", "mvn"]
+        .into_iter()
+        .find(|program| {
+            let probe = Command::new(program).arg("-version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+            !probe.is_ok_and(|status| status.success())
+        })
+        .map(|program| format!("`{program}` is not installed"))
+}
+
+/// A Maven project under `tests/java`, at one version of RocketMQ.
+fn built(project: &str, version: &str) -> PathBuf {
+    let source = root().join("tests/java").join(project);
+    let out = root().join("target/java").join(format!("{project}-{version}"));
+    fs::create_dir_all(&out).unwrap();
+    let lock = fs::File::create(out.join("lock")).unwrap();
+    lock.lock().unwrap();
+    let stamp = out.join("stamp");
+    let wanted = fingerprint(&source);
+    if fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
+        return out;
+    }
+    let result = Command::new("mvn")
+        .args(["-B", "-q", "-f"])
+        .arg(source.join("pom.xml"))
+        .arg("compile")
+        .arg(format!("-Drocketmq.version={version}"))
+        .arg(format!("-Dout={}", out.display()))
+        .output()
+        .unwrap();
+    assert!(
+        result.status.success(),
+        "mvn failed for {project} {version}:\n{}{}",
+        String::from_utf8_lossy(&result.stdout),
+        String::from_utf8_lossy(&result.stderr)
+    );
+    fs::write(&stamp, wanted).unwrap();
+    out
+}
+
+fn fingerprint(folder: &Path) -> String {
+    let mut hasher = DefaultHasher::new();
+    let mut pending = vec![folder.to_owned()];
+    let mut files = Vec::new();
+    while let Some(next) = pending.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { pending.push(path) } else { files.push(path) }
+        }
+    }
+    files.sort();
+    for file in files {
+        file.hash(&mut hasher);
+        fs::read(&file).unwrap().hash(&mut hasher);
+    }
+    format!("{:016x}", hasher.finish())
+}
+
+/// A JVM that is small and quick to start: the machine is shared with the server under test.
+pub(crate) fn jvm(heap: &str, home: &Path) -> Command {
+    let mut command = Command::new("java");
+    command
+        .arg(format!("-Xmx{heap}"))
+        .args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto"])
+        .arg(format!("-Duser.home={}", home.display()));
+    command
+}
+
+/// The classpath of Apache's servers of `version`.
+pub(crate) fn server_classpath(version: &str) -> String {
+    format!("{}/*", built("server", version).join("lib").display())
+}
+
+/// The Java client of one version, with one of the two header encodings.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    pub(crate) version: &'static str,
+    pub(crate) headers: &'static str,
+    pub(crate) home: PathBuf,
+    /// System properties of the JVM, as `name=value`.
+    pub(crate) properties: Vec<String>,
+}
+
+impl Client {
+    /// A client that keeps its logs and local offsets under `home`.
+    pub(crate) fn new(version: &'static str, home: &Path) -> Client {
+        Client { version, headers: "JSON", home: home.to_owned(), properties: Vec::new() }
+    }
+
+    pub(crate) fn with_headers(mut self, headers: &'static str) -> Client {
+        self.headers = headers;
+        self
+    }
+
+    /// Starts the driver with `command` and `options`, given as `name value` pairs.
+    pub(crate) fn start(&self, command: &str, options: &[(&str, &str)]) -> Driver {
+        let out = built("client", self.version);
+        let mut java = jvm("256m", &self.home);
+        java.arg(format!("-Drocketmq.serialize.type={}", self.headers))
+            .args(self.properties.iter().map(|property| format!("-D{property}")))
+            .arg("-cp")
+            .arg(format!("{}:{}/*", out.join("build/classes").display(), out.join("lib").display()))
+            .args(["ringmq.driver.Driver", command]);
+        for (name, value) in options {
+            java.arg(format!("--{name}")).arg(value);
+        }
+        Driver { process: Process::spawn(&mut java) }
+    }
+
+    /// Runs the driver to its end and gives what it said, without the closing line.
+    pub(crate) fn run(&self, command: &str, options: &[(&str, &str)]) -> Vec<Value> {
+        self.start(command, options).end()
+    }
+}
+
+/// A running driver.
+pub(crate) struct Driver {
+    process: Process,
+}
+
+fn parse(lines: &[String]) -> Vec<Value> {
+    lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+impl Driver {
+    /// What the driver has said so far.
+    pub(crate) fn lines(&self) -> Vec<Value> {
+        parse(&self.process.out.all())
+    }
+
+    /// Waits until the driver's lines satisfy `enough`.
+    pub(crate) fn wait_for<T>(
+        &self,
+        what: &str,
+        patience: Duration,
+        mut enough: impl FnMut(&[Value]) -> Option<T>,
+    ) -> T {
+        self.process
+            .out
+            .wait(patience, |lines| enough(&parse(lines)))
+            .unwrap_or_else(|| panic!("{what}: not within {patience:?}\n{}", self.process.transcript()))
+    }
+
+    /// Waits for the first line of this event.
+    pub(crate) fn wait_event(&self, event: &str) -> Value {
+        self.wait_for(event, Duration::from_secs(40), |lines| lines.iter().find(|line| line["event"] == event).cloned())
+    }
+
+    /// Waits for at least `count` messages.
+    pub(crate) fn wait_messages(&self, count: usize) -> Vec<Value> {
+        self.wait_for(&format!("{count} messages"), Duration::from_secs(60), |lines| {
+            let messages = of(lines, "message");
+            (messages.len() >= count).then_some(messages)
+        })
+    }
+
+    pub(crate) fn say(&mut self, line: &str) {
+        self.process.say(line);
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Waits for the driver's end, which must be a good one, and gives all its lines but the closing one.
+    pub(crate) fn end(mut self) -> Vec<Value> {
+        let status = self.process.wait(Duration::from_secs(120));
+        let mut lines = self.lines();
+        assert!(status.success(), "the driver failed\n{}", self.process.transcript());
+        assert_eq!(lines.pop().unwrap()["event"], "done");
+        lines
+    }
+
+    /// Tells a consumer to leave, and waits for its end.
+    pub(crate) fn stop(mut self) -> Vec<Value> {
+        self.say("stop");
+        self.end()
+    }
+}
+
+/// The lines of one event.
+pub(crate) fn of(lines: &[Value], event: &str) -> Vec<Value> {
+    lines.iter().filter(|line| line["event"] == event).cloned().collect()
+}
