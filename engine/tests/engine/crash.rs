@@ -39,7 +39,7 @@ fn key(rng: &mut Rng) -> Key {
 }
 
 fn message(rng: &mut Rng, key: &Key) -> Message {
-    let size = if rng.below(20) == 0 { rng.below(30_000) } else { rng.below(2_000) };
+    let size = if rng.below(60) == 0 { rng.below(30_000) } else { rng.below(500) };
     let fill = rng.below(256) as u8;
     Message::new(&key.0, key.1, vec![fill; usize::try_from(size).unwrap()])
 }
@@ -75,11 +75,7 @@ async fn send(shard: &Shard, history: &Shared, rng: &mut Rng) {
     }
 }
 
-fn batch(
-    shard: &Shard,
-    messages: &[Message],
-    tickets: &mut Vec<ringmq_engine::Ticket>,
-) -> Result<(), AppendError> {
+fn batch(shard: &Shard, messages: &[Message], tickets: &mut Vec<ringmq_engine::Ticket>) -> Result<(), AppendError> {
     fn gather<'a>(
         rest: &[Message],
         drafts: &mut Vec<ringmq_engine::Draft<'a>>,
@@ -185,7 +181,7 @@ fn crash_and_check(seed: u64, policy: FlushPolicy) {
             snapshot_interval: Duration::from_millis(20 + rng.below(100)),
             ..small(policy)
         };
-        let steps = if rng.below(4) == 0 { rng.below(400) } else { rng.below(6_000) };
+        let steps = if rng.below(4) == 0 { rng.below(400) } else { rng.below(3_000) };
         let ended = sim.run_steps(steps, work(options.clone(), Rc::clone(&history), rng.fork()));
         assert!(matches!(ended, Ended::Stopped));
         let kind = match rng.below(5) {
@@ -236,7 +232,7 @@ fn a_snapshot_with_the_log_behind_it_is_the_whole_log() {
         let history = Shared::default();
         let options = ShardOptions { snapshot_interval: Duration::from_millis(5), ..small(FlushPolicy::Async) };
         let rng = sim.fork_rng();
-        let ended = sim.run_steps(8_000, work(options.clone(), Rc::clone(&history), rng));
+        let ended = sim.run_steps(5_000, work(options.clone(), Rc::clone(&history), rng));
         assert!(matches!(ended, Ended::Stopped));
         sim.crash(CrashKind::ProcessKill);
         sim.restart();

@@ -9,7 +9,11 @@ const SEGMENT: &str = "/store/commitlog/0/00000000000000000000";
 
 /// A shard that never snapshots on its own, so that a start reads the whole log.
 fn bare() -> ShardOptions {
-    ShardOptions { snapshot_bytes: u64::MAX, snapshot_interval: std::time::Duration::from_secs(86_400), ..small(FlushPolicy::Sync) }
+    ShardOptions {
+        snapshot_bytes: u64::MAX,
+        snapshot_interval: std::time::Duration::from_secs(86_400),
+        ..small(FlushPolicy::Sync)
+    }
 }
 
 /// Twenty batches of one record.

@@ -89,7 +89,7 @@ fn sends_are_refused_above_the_ratio_and_taken_below() {
     let disk = sim.disk();
     sim.run(async {
         let (_store, shard) = open(small(FlushPolicy::Async)).await.unwrap();
-        disk.set_capacity(Some(300 << 10));
+        disk.set_capacity(Some(136 << 10));
         ringmq_rt::sleep(Duration::from_secs(2)).await;
         let refused = Message::new("t", 0, vec![1; 10]).append(&shard);
         assert!(matches!(refused, Err(AppendError::DiskFull { used_percent }) if used_percent >= 90), "{refused:?}");

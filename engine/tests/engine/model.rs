@@ -37,7 +37,11 @@ fn what_is_read_is_what_was_appended() {
                     assert_eq!((batch.min.0, batch.max.0), (0, expect.len() as u64));
                     let got: Vec<_> = batch.records.iter().map(|r| r.to_vec()).collect();
                     let reach = usize::try_from(batch.next.0).unwrap();
-                    assert_eq!(got, expect[usize::try_from(from).unwrap()..reach], "seed {seed} {topic} {queue} {from}");
+                    assert_eq!(
+                        got,
+                        expect[usize::try_from(from).unwrap()..reach],
+                        "seed {seed} {topic} {queue} {from}"
+                    );
                 }
             }
             close(store, &shard).await;
@@ -113,9 +117,7 @@ fn a_batch_lies_together_and_a_refused_one_leaves_nothing() {
         let messages: Vec<_> = (0..5).map(|n| Message::new("t", 1, vec![n; 300])).collect();
         let mut tickets = Vec::new();
         let nest = |out: &mut Vec<_>| {
-            messages[0].with(|a| {
-                messages[1].with(|b| messages[2].with(|c| shard.append_batch(&[a, b, c], 5, out)))
-            })
+            messages[0].with(|a| messages[1].with(|b| messages[2].with(|c| shard.append_batch(&[a, b, c], 5, out))))
         };
         nest(&mut tickets).unwrap();
         assert_eq!(tickets.iter().map(|t| t.queue_offset.0).collect::<Vec<_>>(), [0, 1, 2]);
