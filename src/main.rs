@@ -1,2 +1,4 @@
 //! The program: one binary, named `ringmq`.
+mod config;
+
 fn main() {}

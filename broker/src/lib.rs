@@ -1,1 +1,38 @@
 //! What RocketMQ means: send, pull, groups, offsets, topics.
+//!
+//! The map of the control state, which the control shard owns and which is pure (no sockets, files or clocks):
+//! [`topic`], [`group_config`], [`member`], [`lock`] and [`offset`] are its tables, [`control`] puts them together,
+//! [`subscription`] is what pulls read of the members, [`table`] the files' start-up rule, [`register`] the announcement
+//! to name servers. [`limits`] holds every bound, [`refusal`] every way to say no.
+
+//!
+//! The map of the runtime around it: [`dispatch`] is the table of contents, [`send`], [`pull`] and [`query`] serve the data
+//! plane on every executor, [`log`] keeps who waits on a log shard, [`requests`] serves the control plane,
+//! [`control_shard`] carries out what the tables decide, [`announce`] talks to name servers, [`mail`] is all that shards
+//! say to each other, [`node`] is one executor's part, and [`start`] boots and stops it all.
+
+pub mod announce;
+pub mod attribute;
+pub mod control;
+pub mod control_shard;
+pub mod dispatch;
+pub mod group_config;
+pub mod limits;
+pub mod lock;
+pub mod log;
+pub mod mail;
+pub mod member;
+pub mod node;
+pub mod offset;
+pub mod pull;
+pub mod query;
+pub mod refusal;
+pub mod register;
+pub mod requests;
+pub mod send;
+pub mod settings;
+pub mod start;
+pub mod subscription;
+pub mod system_topic;
+pub mod table;
+pub mod topic;

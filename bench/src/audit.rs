@@ -1,0 +1,176 @@
+//! Which queue offsets the broker gave out, one bit each, so that an offset given twice or never is found. Each load
+//! thread keeps its own; they are merged after the run. It does not look at what the broker stored.
+
+/// A queue of one of the brokers under load: (broker's place in the plan, queue id).
+pub(crate) type QueueKey = (u16, u32);
+
+#[derive(Debug, Default)]
+pub(crate) struct Audit {
+    /// By broker, then by queue id; both are small numbers of the plan.
+    brokers: Vec<Vec<OffsetSet>>,
+    duplicates: u64,
+}
+
+#[derive(Debug, Default)]
+struct OffsetSet {
+    /// Offset of bit 0, a multiple of 64.
+    base: u64,
+    words: Vec<u64>,
+    count: u64,
+}
+
+/// Offsets further than this from the first one seen cannot come from one run; they are counted as strays instead of
+/// being given memory (one bit each).
+const SPAN_MAX: u64 = 1 << 32;
+
+impl OffsetSet {
+    /// False when the offset was there already, or is out of all proportion.
+    fn insert(&mut self, offset: u64) -> bool {
+        if self.words.is_empty() {
+            self.base = offset & !63;
+        }
+        if offset < self.base {
+            let missing = (self.base - (offset & !63)) / 64;
+            if missing > SPAN_MAX / 64 {
+                return false;
+            }
+            self.words.splice(0..0, std::iter::repeat_n(0, missing as usize));
+            self.base = offset & !63;
+        }
+        let place = offset - self.base;
+        if place >= SPAN_MAX {
+            return false;
+        }
+        let word = (place / 64) as usize;
+        if word >= self.words.len() {
+            self.words.resize((word + 1).max(self.words.len() * 2), 0);
+        }
+        let bit = 1 << (place % 64);
+        let fresh = self.words[word] & bit == 0;
+        self.words[word] |= bit;
+        self.count += u64::from(fresh);
+        fresh
+    }
+
+    fn first(&self) -> Option<u64> {
+        let word = self.words.iter().position(|w| *w != 0)?;
+        Some(self.base + word as u64 * 64 + u64::from(self.words[word].trailing_zeros()))
+    }
+
+    fn last(&self) -> Option<u64> {
+        let word = self.words.iter().rposition(|w| *w != 0)?;
+        Some(self.base + word as u64 * 64 + 63 - u64::from(self.words[word].leading_zeros()))
+    }
+
+    fn offsets(&self) -> impl Iterator<Item = u64> {
+        self.words.iter().enumerate().flat_map(|(i, word)| {
+            let base = self.base + i as u64 * 64;
+            (0..64).filter(move |bit| word >> bit & 1 == 1).map(move |bit| base + bit)
+        })
+    }
+}
+
+/// What the offsets of one queue say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct QueueFindings {
+    pub(crate) key: QueueKey,
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    pub(crate) count: u64,
+}
+
+impl QueueFindings {
+    /// Offsets between the first and the last that nobody was given.
+    pub(crate) fn gaps(&self) -> u64 {
+        self.last - self.first + 1 - self.count
+    }
+}
+
+impl Audit {
+    pub(crate) fn record(&mut self, key: QueueKey, offset: u64) {
+        if !self.queue(key).insert(offset) {
+            self.duplicates += 1;
+        }
+    }
+
+    fn queue(&mut self, (broker, queue): QueueKey) -> &mut OffsetSet {
+        let (broker, queue) = (usize::from(broker), queue as usize);
+        if self.brokers.len() <= broker {
+            self.brokers.resize_with(broker + 1, Vec::new);
+        }
+        let queues = &mut self.brokers[broker];
+        if queues.len() <= queue {
+            queues.resize_with(queue + 1, OffsetSet::default);
+        }
+        &mut queues[queue]
+    }
+
+    fn queues(&self) -> impl Iterator<Item = (QueueKey, &OffsetSet)> {
+        self.brokers.iter().enumerate().flat_map(|(broker, queues)| {
+            queues.iter().enumerate().map(move |(queue, set)| ((broker as u16, queue as u32), set))
+        })
+    }
+
+    pub(crate) fn merge(&mut self, other: &Audit) {
+        self.duplicates += other.duplicates;
+        for (key, theirs) in other.queues() {
+            let ours = self.queue(key);
+            let twice = theirs.offsets().map(|offset| u64::from(!ours.insert(offset))).sum::<u64>();
+            self.duplicates += twice;
+        }
+    }
+
+    /// Offsets that were given out more than once.
+    pub(crate) fn duplicates(&self) -> u64 {
+        self.duplicates
+    }
+
+    pub(crate) fn findings(&self) -> Vec<QueueFindings> {
+        let of_queue = |(key, set): (QueueKey, &OffsetSet)| {
+            let (first, last) = (set.first()?, set.last()?);
+            Some(QueueFindings { key, first, last, count: set.count })
+        };
+        self.queues().filter_map(of_queue).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn audit(offsets: &[u64]) -> Audit {
+        let mut audit = Audit::default();
+        offsets.iter().for_each(|o| audit.record((0, 0), *o));
+        audit
+    }
+
+    #[test]
+    fn dense_offsets_in_any_order_are_clean() {
+        let audit = audit(&[1000, 1002, 999, 1001, 130, 1003].map(|o| o + 5)[..4]);
+        assert_eq!(audit.duplicates(), 0);
+        assert_eq!(audit.findings(), [QueueFindings { key: (0, 0), first: 1004, last: 1007, count: 4 }]);
+        assert_eq!(audit.findings()[0].gaps(), 0);
+    }
+
+    #[test]
+    fn a_gap_and_a_duplicate_are_found() {
+        let audit = audit(&[70, 3, 71, 70]);
+        assert_eq!(audit.duplicates(), 1);
+        assert_eq!(audit.findings()[0].gaps(), 71 - 3 + 1 - 3);
+    }
+
+    #[test]
+    fn what_two_threads_were_given_twice_is_found_when_merged() {
+        let mut one = audit(&[0, 2, 4]);
+        one.merge(&audit(&[1, 3, 4]));
+        assert_eq!(one.duplicates(), 1);
+        assert_eq!(one.findings()[0].gaps(), 0);
+    }
+
+    #[test]
+    fn an_absurd_offset_takes_no_memory() {
+        let audit = audit(&[5, u64::MAX]);
+        assert_eq!(audit.duplicates(), 1);
+        assert_eq!(audit.findings()[0].count, 1);
+    }
+}

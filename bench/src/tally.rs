@@ -1,0 +1,122 @@
+//! What a load thread counts, and how the threads' counts become one. Each thread writes its own without a lock;
+//! they are merged after the last thread has ended.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+/// Latencies above this are recorded as this.
+const LATENCY_MAX: Duration = Duration::from_secs(600);
+
+/// Replies with a code that is not a success: how many, and what the first one said.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Refusals {
+    pub(crate) count: u64,
+    pub(crate) first_remark: String,
+}
+
+#[derive(Debug)]
+pub(crate) struct Tally {
+    /// From the intended time to the reply, of the measured requests, nanoseconds.
+    pub(crate) latency: Histogram<u64>,
+    /// How late the generator itself was, of requests that no full window held back, nanoseconds.
+    pub(crate) lateness: Histogram<u64>,
+    pub(crate) requests: u64,
+    /// Replies that are a success.
+    pub(crate) successes: u64,
+    /// Successes whose reply arrived in the measured time, with the messages and bytes they stand for.
+    pub(crate) measured_replies: u64,
+    pub(crate) measured_messages: u64,
+    pub(crate) measured_bytes: u64,
+    pub(crate) refusals: BTreeMap<i32, Refusals>,
+    /// Replies that match no request, or contradict it.
+    pub(crate) stray_replies: u64,
+    /// Requests without a reply when the run was over or their connection broke.
+    pub(crate) unanswered: u64,
+    pub(crate) lost_connections: u64,
+    pub(crate) first_loss: Option<String>,
+    /// Of the measured time, nanoseconds summed over the threads, and how many of them were spent waiting.
+    pub(crate) thread_ns: u64,
+    pub(crate) waited_ns: u64,
+}
+
+impl Tally {
+    pub(crate) fn new() -> anyhow::Result<Tally> {
+        let histogram = || Histogram::new_with_bounds(1, LATENCY_MAX.as_nanos() as u64, 3);
+        Ok(Tally {
+            latency: histogram()?,
+            lateness: histogram()?,
+            requests: 0,
+            successes: 0,
+            measured_replies: 0,
+            measured_messages: 0,
+            measured_bytes: 0,
+            refusals: BTreeMap::new(),
+            stray_replies: 0,
+            unanswered: 0,
+            lost_connections: 0,
+            first_loss: None,
+            thread_ns: 0,
+            waited_ns: 0,
+        })
+    }
+
+    pub(crate) fn refused(&mut self, code: i32, remark: impl FnOnce() -> String) {
+        let refusals = self.refusals.entry(code).or_insert_with(|| Refusals { count: 0, first_remark: remark() });
+        refusals.count += 1;
+    }
+
+    pub(crate) fn connection_lost(&mut self, error: &std::io::Error) {
+        self.lost_connections += 1;
+        self.first_loss.get_or_insert_with(|| error.to_string());
+    }
+
+    /// Share of the measured time in which the load threads had something to do.
+    pub(crate) fn busy_share(&self) -> f64 {
+        1.0 - self.waited_ns as f64 / (self.thread_ns as f64).max(1.0)
+    }
+
+    pub(crate) fn merge(&mut self, other: &Tally) -> anyhow::Result<()> {
+        self.latency.add(&other.latency)?;
+        self.lateness.add(&other.lateness)?;
+        self.requests += other.requests;
+        self.successes += other.successes;
+        self.measured_replies += other.measured_replies;
+        self.measured_messages += other.measured_messages;
+        self.measured_bytes += other.measured_bytes;
+        self.stray_replies += other.stray_replies;
+        self.unanswered += other.unanswered;
+        self.lost_connections += other.lost_connections;
+        self.thread_ns += other.thread_ns;
+        self.waited_ns += other.waited_ns;
+        if self.first_loss.is_none() {
+            self.first_loss.clone_from(&other.first_loss);
+        }
+        for (code, theirs) in &other.refusals {
+            let ours = self.refusals.entry(*code).or_insert_with(|| Refusals { count: 0, ..theirs.clone() });
+            ours.count += theirs.count;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn merging_adds_and_keeps_the_first_remark() {
+        let (mut one, mut two) = (Tally::new().unwrap(), Tally::new().unwrap());
+        one.refused(2, || "busy".to_owned());
+        two.refused(2, || "later".to_owned());
+        two.refused(13, || "too large".to_owned());
+        two.latency.saturating_record(5_000);
+        two.connection_lost(&std::io::ErrorKind::ConnectionReset.into());
+        one.merge(&two).unwrap();
+        assert_eq!(one.refusals[&2], Refusals { count: 2, first_remark: "busy".to_owned() });
+        assert_eq!(one.refusals[&13], Refusals { count: 1, first_remark: "too large".to_owned() });
+        assert_eq!((one.latency.len(), one.lost_connections), (1, 1));
+        assert!(one.first_loss.is_some());
+    }
+}

@@ -1,0 +1,320 @@
+//! The control shard: owner of the tables, on the first executor. It carries out what the pure tables decide, always in
+//! one order: the changed files are written, the other shards' copies are told, the name servers are told, clients are
+//! notified. Changes that come in while a file is being written share the next write.
+
+use std::cell::{Cell, RefCell};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use ringmq_net::ConnId;
+use ringmq_rt::sync::Event;
+use ringmq_rt::time::sleep;
+use ringmq_rt::{fs, spawn, wall_ms};
+
+use crate::announce::Announcer;
+use crate::control::{Changes, Control};
+use crate::group_config::{GroupFile, GroupTable};
+use crate::lock::LockTable;
+use crate::mail::{ControlJob, Mail, Told};
+use crate::member::{self, MEMBER_SCAN_MS, MemberTable};
+use crate::node::Node;
+use crate::offset::{Commit, OffsetFile, OffsetTable};
+use crate::refusal::Refusal;
+use crate::requests;
+use crate::table::{self, GROUPS_FILE, Loaded, OFFSETS_FILE, TOPICS_FILE, TableError};
+use crate::topic::{TopicFile, TopicSettings, TopicTable, Wanted};
+
+/// The owner of the tables.
+#[derive(Debug)]
+pub struct ControlShard {
+    pub node: Rc<Node>,
+    pub tables: RefCell<Control>,
+    dir: PathBuf,
+    queue: RefCell<Vec<Queued>>,
+    work: Event,
+    announcer: RefCell<Option<Rc<Announcer>>>,
+    stopping: Cell<bool>,
+}
+
+#[derive(Debug)]
+struct Queued {
+    changes: Changes,
+    done: Rc<Done>,
+}
+
+#[derive(Debug, Default)]
+struct Done {
+    event: Event,
+    result: RefCell<Option<Result<(), String>>>,
+}
+
+/// A table's file on disk, as far as it can be understood.
+async fn load<T>(
+    dir: &Path,
+    file: &'static str,
+    parse: impl Fn(&[u8]) -> Result<T, TableError>,
+) -> Result<Option<T>, String> {
+    let max = crate::limits::TABLE_FILE_MAX as u64;
+    let path = dir.join(file);
+    let main = fs::read(&path, max).await.map_err(|e| e.to_string())?;
+    let backup = fs::read(&dir.join(format!("{file}.bak")), max).await.map_err(|e| e.to_string())?;
+    match table::load(file, main.as_deref(), backup.as_deref(), parse).map_err(|e| e.to_string())? {
+        Loaded::Absent => Ok(None),
+        Loaded::Main(table) => Ok(Some(table)),
+        Loaded::Backup { table, because } => {
+            tracing::warn!(file = %path.display(), %because, "took a table from its .bak");
+            Ok(Some(table))
+        }
+    }
+}
+
+impl ControlShard {
+    /// Reads the tables below `dir` and takes them into service.
+    ///
+    /// # Errors
+    /// When a table's file and its copy cannot be used: starting without it would forget what it held.
+    pub async fn open(node: Rc<Node>, dir: PathBuf) -> Result<Rc<Self>, String> {
+        fs::create_dir_all(&dir).await.map_err(|e| e.to_string())?;
+        let shards = node.log_shards();
+        let topics = load(&dir, TOPICS_FILE, |bytes| TopicFile::parse(bytes, shards)).await?;
+        let groups = load(&dir, GROUPS_FILE, GroupFile::parse).await?;
+        let offsets = load(&dir, OFFSETS_FILE, OffsetFile::parse).await?;
+        let settings = &node.settings;
+        let topic_settings = TopicSettings { shards, ..settings.topics.clone() };
+        let tables = Control {
+            topics: TopicTable::open(topic_settings, topics, wall_ms()),
+            groups: GroupTable::open(settings.groups, groups, wall_ms()),
+            members: MemberTable::new(settings.notify_consumers),
+            locks: LockTable::new(),
+            offsets: OffsetTable::open(offsets),
+        };
+        let control = Rc::new(Self {
+            node,
+            tables: RefCell::new(tables),
+            dir,
+            queue: RefCell::default(),
+            work: Event::new(),
+            announcer: RefCell::default(),
+            stopping: Cell::new(false),
+        });
+        control.save_tables().await?;
+        let (topics, groups) = {
+            let tables = control.tables.borrow();
+            (tables.topics.snapshot(), tables.groups.snapshot())
+        };
+        control.broadcast(&Changes { topics, groups, ..Changes::default() });
+        spawn("carry out changes", Rc::clone(&control).carry_out_loop()).detach();
+        spawn("save offsets", Rc::clone(&control).save_offsets_loop()).detach();
+        spawn("expire members", Rc::clone(&control).expire_loop()).detach();
+        Ok(control)
+    }
+
+    /// The name servers are told of changes from now on.
+    pub fn set_announcer(&self, announcer: Rc<Announcer>) {
+        *self.announcer.borrow_mut() = Some(announcer);
+    }
+
+    pub fn announcer(&self) -> Option<Rc<Announcer>> {
+        self.announcer.borrow().clone()
+    }
+
+    /// A request of a client or an administrator.
+    pub fn request(self: &Rc<Self>, job: ControlJob) {
+        spawn("control request", requests::handle(Rc::clone(self), job)).detach();
+    }
+
+    /// Carries changes out; returns once their files are on disk and everybody was told.
+    ///
+    /// # Errors
+    /// When a file could not be written; the change is in force until the next start.
+    pub async fn apply(self: &Rc<Self>, changes: Changes) -> Result<(), String> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let done = Rc::new(Done::default());
+        self.queue.borrow_mut().push(Queued { changes, done: Rc::clone(&done) });
+        self.work.notify();
+        done.event.wait().await;
+        done.result.take().unwrap_or(Ok(()))
+    }
+
+    /// The same, for changes that no request waits for.
+    pub fn apply_later(self: &Rc<Self>, changes: Changes) {
+        if !changes.is_empty() {
+            self.queue.borrow_mut().push(Queued { changes, done: Rc::default() });
+            self.work.notify();
+        }
+    }
+
+    async fn carry_out_loop(self: Rc<Self>) {
+        loop {
+            self.work.wait().await;
+            let queued = self.queue.take();
+            if queued.is_empty() {
+                continue;
+            }
+            let saved = self.save_tables().await;
+            if let Err(error) = &saved {
+                tracing::error!(%error, "a table could not be saved");
+            }
+            let mut registers = false;
+            for Queued { changes, .. } in &queued {
+                registers |= !changes.topics.is_empty();
+                self.broadcast(changes);
+            }
+            if registers && let Some(announcer) = self.announcer() {
+                announcer.changed();
+            }
+            for Queued { done, .. } in queued {
+                *done.result.borrow_mut() = Some(saved.clone());
+                done.event.notify();
+            }
+        }
+    }
+
+    fn broadcast(&self, changes: &Changes) {
+        let node = &self.node;
+        for shard in 0..node.post.shards() {
+            for change in &changes.topics {
+                node.tell(shard, Mail::Topic(change.clone()));
+            }
+            for change in &changes.groups {
+                node.tell(shard, Mail::Group(change.clone()));
+            }
+            for change in &changes.subscriptions {
+                node.tell(shard, Mail::Subscription(change.clone()));
+            }
+        }
+        for notice in &changes.notices {
+            for conn in &notice.conns {
+                let conn = ConnId(conn.0);
+                node.tell(conn.shard(), Mail::Notify { conn, group: notice.group.clone() });
+            }
+        }
+        for conn in &changes.close {
+            let conn = ConnId(conn.0);
+            node.tell(conn.shard(), Mail::Close(conn));
+        }
+    }
+
+    async fn save_tables(&self) -> Result<(), String> {
+        let topics = {
+            let tables = self.tables.borrow();
+            let revision = tables.topics.revision();
+            revision.is_dirty().then(|| (revision.current(), tables.topics.to_file()))
+        };
+        if let Some((revision, bytes)) = topics {
+            self.save(TOPICS_FILE, bytes).await?;
+            self.tables.borrow_mut().topics.saved(revision);
+        }
+        let groups = {
+            let tables = self.tables.borrow();
+            let revision = tables.groups.revision();
+            revision.is_dirty().then(|| (revision.current(), tables.groups.to_file()))
+        };
+        if let Some((revision, bytes)) = groups {
+            self.save(GROUPS_FILE, bytes).await?;
+            self.tables.borrow_mut().groups.saved(revision);
+        }
+        Ok(())
+    }
+
+    async fn save_offsets(&self) -> Result<(), String> {
+        let offsets = {
+            let mut tables = self.tables.borrow_mut();
+            let revision = tables.offsets.revision();
+            revision.is_dirty().then(|| (revision.current(), tables.offsets.to_file(wall_ms())))
+        };
+        if let Some((revision, bytes)) = offsets {
+            self.save(OFFSETS_FILE, bytes).await?;
+            self.tables.borrow_mut().offsets.saved(revision);
+        }
+        Ok(())
+    }
+
+    async fn save(&self, file: &str, bytes: Vec<u8>) -> Result<(), String> {
+        fs::replace(&self.dir.join(file), bytes, true).await.map_err(|e| e.to_string())
+    }
+
+    async fn save_offsets_loop(self: Rc<Self>) {
+        while !self.stopping.get() {
+            sleep(self.node.settings.offsets_interval).await;
+            if let Err(error) = self.save_offsets().await {
+                tracing::error!(%error, "consumer offsets could not be saved");
+            }
+        }
+    }
+
+    async fn expire_loop(self: Rc<Self>) {
+        let period = Duration::from_millis(u64::try_from(MEMBER_SCAN_MS).unwrap_or(10_000));
+        while !self.stopping.get() {
+            sleep(period).await;
+            let changes = self.tables.borrow_mut().expire(wall_ms());
+            self.apply_later(changes);
+        }
+    }
+
+    /// Saves everything for the last time.
+    ///
+    /// # Errors
+    /// What could not be written.
+    pub async fn close(&self) -> Result<(), String> {
+        self.stopping.set(true);
+        self.save_tables().await?;
+        self.save_offsets().await
+    }
+
+    /// A client is gone.
+    pub fn closed(self: &Rc<Self>, conn: ConnId) {
+        let effects = self.tables.borrow_mut().members.closed(member::ConnId(conn.0));
+        self.apply_later(effects.into());
+    }
+
+    /// A consumer's progress that came with a pull. A refused one is not worth an answer: the pull has its own.
+    pub fn commit(&self, group: &str, topic: &str, queue_id: i32, offset: i64) {
+        let result = self.tables.borrow_mut().offsets.commit(Commit { group, topic, queue_id, offset });
+        if let Err(refusal) = result {
+            tracing::warn!(group, topic, queue_id, %refusal, "a consumer offset was not stored");
+        }
+    }
+
+    /// Creates the topic of a send, if the rules allow.
+    pub async fn ensure_topic(
+        self: &Rc<Self>,
+        topic: &str,
+        default_topic: &str,
+        default_queues: i32,
+        unit_mode: bool,
+    ) -> Told {
+        let wanted = Wanted { topic, default_topic, default_queues, unit_mode };
+        let found = self.tables.borrow_mut().topics.find_or_create(wanted, wall_ms());
+        match found {
+            Ok((_, topics)) => {
+                if !topics.is_empty() {
+                    tracing::info!(topic, template = default_topic, "created a topic for a send");
+                }
+                self.told(Changes { topics, ..Changes::default() }).await
+            }
+            Err(refusal) => Told::Refused(refusal),
+        }
+    }
+
+    /// Creates the group of a pull, if the rules allow.
+    pub async fn ensure_group(self: &Rc<Self>, group: &str) -> Told {
+        let found = self.tables.borrow_mut().groups.find_or_create(group, wall_ms());
+        match found {
+            Some((_, groups)) => {
+                self.told(Changes { groups: groups.into_iter().collect(), ..Changes::default() }).await
+            }
+            None => Told::Refused(Refusal::group_missing(group)),
+        }
+    }
+
+    async fn told(self: &Rc<Self>, changes: Changes) -> Told {
+        match self.apply(changes).await {
+            Ok(()) => Told::Done,
+            Err(why) => Told::Failed(why),
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Every bound of the broker's control state, each with the sentence of what happens when it is hit. It holds
+//! numbers only; the tables that own the state enforce them. The values are far above what a healthy cluster
+//! reaches: they exist so that one faulty or hostile client cannot make the process grow without end. Those of the
+//! durable tables also keep a full table's file within what the JSON reader takes, or a broker could not start again.
+
+/// Topics in the table: a create request is refused with SYSTEM_ERROR, a send to an unknown topic with TOPIC_NOT_EXIST.
+pub const TOPICS_MAX: usize = 100_000;
+
+/// Queues of one topic, read or write: a create request that asks for more is refused with INVALID_PARAMETER, and an
+/// automatic creation is cut to it.
+pub const TOPIC_QUEUES_MAX: i32 = 65_536;
+
+/// Characters of code 17's attribute modification list: a longer one is refused with INVALID_PARAMETER.
+pub const TOPIC_ATTRIBUTES_LENGTH_MAX: usize = 4096;
+
+/// Subscription groups in the table: a create request is refused with SYSTEM_ERROR, and an unknown group is no
+/// longer created by its first heartbeat or pull (the client gets SUBSCRIPTION_GROUP_NOT_EXIST).
+pub const GROUPS_MAX: usize = 50_000;
+
+/// Topics that one group's forbidden table may name: a further one is refused with SYSTEM_ERROR.
+pub const GROUP_FORBIDDEN_MAX: usize = 4096;
+
+/// Characters of a client id: a heartbeat with a longer one is refused with INVALID_PARAMETER.
+pub const CLIENT_ID_LENGTH_MAX: usize = 1024;
+
+/// Bytes of a group's name in heartbeats and lock requests: a longer one is refused with INVALID_PARAMETER.
+pub const GROUP_LENGTH_MAX: usize = 255;
+
+/// Groups, consumer and producer together, that one connection may belong to: a heartbeat that would exceed it is
+/// refused with SYSTEM_ERROR and leaves the membership as it was.
+pub const GROUPS_PER_CONNECTION_MAX: usize = 4096;
+
+/// Memberships, one per connection and group, of the whole broker: a heartbeat that would exceed it is refused with
+/// SYSTEM_ERROR and leaves the membership as it was.
+pub const MEMBERS_MAX: usize = 1_000_000;
+
+/// Topics that one group may subscribe to: a heartbeat with more is refused with SYSTEM_ERROR.
+pub const SUBSCRIPTIONS_PER_GROUP_MAX: usize = 4096;
+
+/// Bytes of one subscription's expression together with its tags: a heartbeat with a longer one is refused with
+/// SYSTEM_ERROR.
+pub const SUBSCRIPTION_LENGTH_MAX: usize = 65_536;
+
+/// Queues that one lock or unlock request may name: a longer request is refused with INVALID_PARAMETER.
+pub const LOCKS_PER_REQUEST_MAX: usize = 16_384;
+
+/// Locks of the whole broker, expired ones not counted: a queue beyond it is not granted, and its client asks again.
+pub const LOCKS_MAX: usize = 1_000_000;
+
+/// Topic and group pairs with consumer offsets: the first offset of a further pair is refused with SYSTEM_ERROR.
+pub const OFFSET_PAIRS_MAX: usize = 250_000;
+
+/// Consumer offsets, one per queue of each pair: the first offset of a further queue is refused with SYSTEM_ERROR.
+pub const OFFSETS_MAX: usize = 1_500_000;
+
+/// The highest queue number of a consumer offset: an offset for a higher one is refused with INVALID_PARAMETER.
+pub const OFFSET_QUEUE_MAX: i32 = TOPIC_QUEUES_MAX - 1;
+
+/// Bytes of one table file that is read at start-up: a longer file counts as damaged.
+pub const TABLE_FILE_MAX: usize = 512 * 1024 * 1024;
+
+/// Bytes of a name server's reply body (the order-topic table): a longer one is ignored, and a warning says so.
+pub const REGISTER_REPLY_MAX: usize = 4 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringmq_protocol::body::{SubscriptionGroupConfig, TopicConfig};
+    use ringmq_protocol::json::{Json, NODES_MAX, parse};
+
+    fn nodes(json: &Json) -> usize {
+        1 + match json {
+            Json::Array(items) => items.iter().map(nodes).sum(),
+            Json::Object(members) => members.iter().map(|(_, value)| nodes(value)).sum(),
+            _ => 0,
+        }
+    }
+
+    /// Values that a file holds whatever is in its table.
+    const REST: usize = 100;
+
+    #[test]
+    fn the_file_of_a_full_table_can_be_read_again() {
+        let mut topic = TopicConfig::new("T", 1, 1, 6);
+        for key in ["queue.type", "cleanup.policy", "message.type"] {
+            topic.attributes.insert(key.to_owned(), "x".to_owned());
+        }
+        // One value more for the topic's home.
+        let topic = nodes(&parse(&topic.to_vec()).unwrap()) + 1;
+        assert!(TOPICS_MAX * topic + REST <= NODES_MAX, "{topic} values a topic");
+        let group = nodes(&parse(&SubscriptionGroupConfig::new("g").to_vec()).unwrap());
+        assert!(GROUPS_MAX * (group + 10) + REST <= NODES_MAX, "{group} values a group");
+        const { assert!(OFFSET_PAIRS_MAX + OFFSETS_MAX + REST <= NODES_MAX) };
+    }
+}
+
+/// Messages in one batch: a longer batch is refused with MESSAGE_ILLEGAL.
+pub const BATCH_MESSAGES_MAX: usize = 65_536;
+
+/// Pulls that wait for a message on one log shard: a further one is answered at once with what there is.
+pub const HELD_PULLS_MAX: usize = 200_000;
+
+/// Answer bytes that wait on one executor's connections: above it pulls are answered FLOW_CONTROL, and clients pull again
+/// a moment later.
+pub const SHARD_OUTPUT_MAX: usize = 64 * 1024 * 1024;
+
+/// Aligned buffers of the whole process, which answers that clients do not read keep alive: above it pulls are answered
+/// FLOW_CONTROL.
+pub const LOG_BUFFERS_MAX: usize = 512 * 1024 * 1024;
+
+/// Posts that wait in one executor's mailbox: a request that finds it full is answered SYSTEM_BUSY.
+pub const MAILBOX_MAX: usize = 16_384;

@@ -1,0 +1,229 @@
+//! A log shard as the broker uses it: the senders that wait for their flush, and the pulls that wait for a message.
+//! Both are bounded, both belong to the executor that runs the shard.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use foldhash::{HashMap, HashMapExt};
+use ringmq_engine::{FlushPolicy, QueueId, Shard};
+use ringmq_protocol::code::ResponseCode;
+use ringmq_rt::spawn;
+use ringmq_rt::sync::Event;
+use ringmq_rt::time::{Instant, now, sleep};
+
+use crate::limits::HELD_PULLS_MAX;
+use crate::mail::{PullJob, Sent};
+use crate::node::{Node, log_frame_error};
+use crate::refusal::Refusal;
+use crate::{pull, send};
+
+/// Who is told once a message is flushed.
+#[derive(Debug)]
+pub enum Waiting {
+    One(Sent),
+    /// A batch: the first message's answer, and every position.
+    Batch(Sent, Vec<i64>),
+}
+
+impl Waiting {
+    /// Tells the sender.
+    pub fn deliver(&self, node: &Rc<Node>) {
+        match self {
+            Self::One(sent) => node.sent(sent),
+            Self::Batch(sent, positions) => node.write(sent.to, |out| {
+                out.write(|bytes| log_frame_error(send::write_sent_batch(&node.settings, sent, positions, bytes)));
+            }),
+        }
+    }
+
+    fn sent(&self) -> &Sent {
+        match self {
+            Self::One(sent) | Self::Batch(sent, _) => sent,
+        }
+    }
+
+    fn with_code(self, code: ResponseCode) -> Self {
+        match self {
+            Self::One(sent) => Self::One(Sent { code: code.0, ..sent }),
+            Self::Batch(sent, positions) => Self::Batch(Sent { code: code.0, ..sent }, positions),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Pending {
+    end: u64,
+    since: Instant,
+    waiting: Waiting,
+}
+
+#[derive(Debug)]
+struct Held {
+    job: PullJob,
+    until: Instant,
+}
+
+/// Pulls that wait, by topic and queue.
+#[derive(Debug, Default)]
+struct Holds {
+    topics: HashMap<Box<str>, HashMap<i32, Vec<Held>>>,
+    count: usize,
+}
+
+/// One log shard.
+#[derive(Debug)]
+pub struct Log {
+    pub shard: Shard,
+    /// In the order of their ends, as the log grows.
+    pending: RefCell<VecDeque<Pending>>,
+    holds: RefCell<Holds>,
+    /// Something waits that has a deadline.
+    waits: Event,
+}
+
+/// How finely deadlines of waiting senders and pulls are looked at.
+const TICK: Duration = Duration::from_millis(100);
+
+impl Log {
+    /// Takes an open shard into service.
+    pub fn start(node: &Rc<Node>, shard: Shard) -> Rc<Self> {
+        let log = Rc::new(Self { shard, pending: RefCell::default(), holds: RefCell::default(), waits: Event::new() });
+        spawn("settle", settle(Rc::clone(node), Rc::clone(&log))).detach();
+        spawn("deadlines", watch_deadlines(Rc::clone(node), Rc::clone(&log))).detach();
+        log
+    }
+
+    /// Whether senders are answered only when their message is flushed.
+    pub fn waits_for_flush(&self) -> bool {
+        self.shard.options().flush == FlushPolicy::Sync
+    }
+
+    /// Answers once the log is flushed up to `end`.
+    pub fn wait(&self, end: u64, waiting: Waiting) {
+        let mut pending = self.pending.borrow_mut();
+        if pending.is_empty() {
+            self.waits.notify();
+        }
+        pending.push_back(Pending { end, since: now(), waiting });
+    }
+
+    /// Keeps a pull until a message arrives or its time is up; false when too many wait already.
+    pub fn hold(&self, job: PullJob) -> bool {
+        let mut holds = self.holds.borrow_mut();
+        if holds.count >= HELD_PULLS_MAX {
+            return false;
+        }
+        let until = now().after(Duration::from_millis(job.hold_ms));
+        let topic = job.topic.config.topic_name.as_str();
+        if !holds.topics.contains_key(topic) {
+            holds.topics.insert(topic.into(), HashMap::new());
+        }
+        if let Some(queues) = holds.topics.get_mut(topic) {
+            queues.entry(job.queue_id).or_default().push(Held { job, until });
+            holds.count += 1;
+        }
+        self.waits.notify();
+        true
+    }
+
+    /// Takes out every pull that waits for this queue.
+    fn take_held(&self, topic: &str, queue_id: i32) -> Vec<Held> {
+        let mut holds = self.holds.borrow_mut();
+        let Some(queues) = holds.topics.get_mut(topic) else { return Vec::new() };
+        let taken = queues.remove(&queue_id).unwrap_or_default();
+        if queues.is_empty() {
+            holds.topics.remove(topic);
+        }
+        holds.count -= taken.len();
+        taken
+    }
+
+    fn take_due(&self, at: Instant) -> Vec<Held> {
+        let mut holds = self.holds.borrow_mut();
+        let mut due = Vec::new();
+        holds.topics.retain(|_, queues| {
+            queues.retain(|_, held| {
+                due.extend(held.extract_if(.., |h| h.until <= at));
+                !held.is_empty()
+            });
+            !queues.is_empty()
+        });
+        holds.count -= due.len();
+        due
+    }
+
+    /// Answers the senders whose messages are flushed.
+    fn settle_pending(&self, node: &Rc<Node>) {
+        let flushed = self.shard.watermarks().flushed;
+        while let Some(pending) = self.pop_pending(|p| flushed.covers(p.end)) {
+            pending.waiting.deliver(node);
+        }
+        if let Some(why) = self.shard.poisoned() {
+            let refusal = Refusal::failed(format!("the message may not be stored: {why}"));
+            while let Some(pending) = self.pop_pending(|_| true) {
+                node.refuse(pending.waiting.sent().to, &refusal);
+            }
+        }
+    }
+
+    /// A flush that takes too long: the message is stored and will be delivered, but not yet safe.
+    fn settle_late(&self, node: &Rc<Node>, at: Instant) {
+        let timeout = node.settings.flush_timeout;
+        while let Some(pending) = self.pop_pending(|p| at.since(p.since) >= timeout) {
+            pending.waiting.with_code(ResponseCode::FLUSH_DISK_TIMEOUT).deliver(node);
+        }
+    }
+
+    fn pop_pending(&self, ready: impl Fn(&Pending) -> bool) -> Option<Pending> {
+        let mut pending = self.pending.borrow_mut();
+        if pending.front().is_some_and(ready) { pending.pop_front() } else { None }
+    }
+
+    fn has_settled(&self) -> bool {
+        if self.shard.has_arrivals() {
+            return true;
+        }
+        let pending = self.pending.borrow();
+        let Some(front) = pending.front() else { return false };
+        self.shard.watermarks().flushed.covers(front.end) || self.shard.poisoned().is_some()
+    }
+
+    fn has_deadlines(&self) -> bool {
+        self.holds.borrow().count > 0 || !self.pending.borrow().is_empty()
+    }
+}
+
+/// Answers senders and pulls as the watermarks move.
+async fn settle(node: Rc<Node>, log: Rc<Log>) {
+    let mut arrivals: Vec<QueueId> = Vec::new();
+    loop {
+        log.shard.progress().until(|| log.has_settled().then_some(())).await;
+        log.settle_pending(&node);
+        log.shard.take_arrivals(&mut arrivals);
+        for queue in arrivals.drain(..) {
+            if log.holds.borrow().count == 0 {
+                break;
+            }
+            let Some((topic, queue_id)) = log.shard.queue_name(queue) else { continue };
+            for held in log.take_held(&topic, queue_id) {
+                pull::wake(&node, held.job, held.until);
+            }
+        }
+    }
+}
+
+async fn watch_deadlines(node: Rc<Node>, log: Rc<Log>) {
+    loop {
+        if !log.has_deadlines() {
+            log.waits.wait().await;
+        }
+        sleep(TICK).await;
+        let at = now();
+        log.settle_late(&node, at);
+        for held in log.take_due(at) {
+            pull::expire(&node, held.job);
+        }
+    }
+}

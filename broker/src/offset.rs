@@ -1,0 +1,221 @@
+//! Consumer offsets: how far each group has got in each queue. This table answers QUERY_CONSUMER_OFFSET and
+//! UPDATE_CONSUMER_OFFSET and the commit inside a pull; it knows nothing of the queues themselves, so what a query needs
+//! to know of a queue comes as an argument. The control shard owns it; the engine writes its file every few seconds, so
+//! a crash can cost the last commits and consumers then see a few messages twice, as with RocketMQ.
+
+use crate::group_config::GroupTable;
+use crate::limits::{OFFSET_PAIRS_MAX, OFFSET_QUEUE_MAX, OFFSETS_MAX};
+use crate::refusal::Refusal;
+use crate::table::{Revision, TableError, check_count, indent, parse_table};
+use crate::topic::TopicTable;
+use ringmq_protocol::body::{ConsumerOffsetSerializeWrapper, DataVersion};
+use ringmq_protocol::json::FromJson;
+use std::collections::BTreeMap;
+
+/// What stands between topic and group in the file's keys. Neither name may contain it.
+const SEPARATOR: char = '@';
+
+type Queues = BTreeMap<i32, i64>;
+
+/// One offset to be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Commit<'a> {
+    /// The subscription group.
+    pub group: &'a str,
+    /// The topic.
+    pub topic: &'a str,
+    /// The queue's number.
+    pub queue_id: i32,
+    /// The queue offset of the first message that is not consumed yet.
+    pub offset: i64,
+}
+
+/// The consumer offsets of all groups.
+#[derive(Debug, Default)]
+pub struct OffsetTable {
+    // By topic and then by group, as the file's keys sort; statistics ask by topic, deletion by either.
+    topics: BTreeMap<Box<str>, BTreeMap<Box<str>, Queues>>,
+    pairs: usize,
+    count: usize,
+    version: DataVersion,
+    revision: Revision,
+}
+
+impl OffsetTable {
+    /// The table of a broker that starts: what its file held, if it held anything.
+    pub fn open(file: Option<OffsetFile>) -> Self {
+        file.map_or_else(Self::default, |file| file.0)
+    }
+
+    /// UPDATE_CONSUMER_OFFSET: group and topic must exist. A negative offset is acknowledged and ignored, because the
+    /// Node client sends -1 for "nothing consumed yet".
+    pub fn update(&mut self, commit: Commit<'_>, groups: &GroupTable, topics: &TopicTable) -> Result<(), Refusal> {
+        if !groups.contains(commit.group) {
+            return Err(Refusal::offset_group_missing(commit.group));
+        }
+        if !topics.contains(commit.topic) {
+            return Err(Refusal::offset_topic_missing(commit.topic));
+        }
+        self.commit(commit)
+    }
+
+    /// The commit inside a pull, whose group and topic are checked already. An offset may go backwards: that is how
+    /// tools reset a group.
+    pub fn commit(&mut self, commit: Commit<'_>) -> Result<(), Refusal> {
+        if commit.offset < 0 {
+            return Ok(());
+        }
+        if !(0..=OFFSET_QUEUE_MAX).contains(&commit.queue_id) {
+            return Err(Refusal::invalid(format!("queueId[{}] is illegal, topic:[{}]", commit.queue_id, commit.topic)));
+        }
+        if let Some(stored) = self.stored_mut(&commit) {
+            if *stored != commit.offset {
+                *stored = commit.offset;
+                self.revision.touch();
+            }
+            return Ok(());
+        }
+        self.insert(&commit)
+    }
+
+    /// The stored offset, if there is one.
+    pub fn stored(&self, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
+        self.topics.get(topic)?.get(group)?.get(&queue_id).copied()
+    }
+
+    /// What a query answers when no offset is stored. A new group starts at 0 while the queue still has its first
+    /// message, whatever the client's policy; afterwards the client's policy decides.
+    ///
+    /// `zero_if_not_found` is the request's `setZeroIfNotFound`, `queue_min` the queue's lowest offset and
+    /// `has_first_message` whether the message with offset 0 can be read.
+    pub fn initial(zero_if_not_found: Option<bool>, queue_min: i64, has_first_message: bool) -> Result<i64, Refusal> {
+        if zero_if_not_found == Some(false) {
+            return Err(Refusal::offset_not_found_no_zero());
+        }
+        if queue_min <= 0 && has_first_message {
+            return Ok(0);
+        }
+        Err(Refusal::offset_not_found())
+    }
+
+    /// Topics for which the group has an offset, online or not.
+    pub fn topics_of<'a>(&'a self, group: &'a str) -> impl Iterator<Item = &'a str> + 'a {
+        self.topics.iter().filter(move |(_, groups)| groups.contains_key(group)).map(|(topic, _)| &**topic)
+    }
+
+    /// Groups that have an offset for the topic, online or not.
+    pub fn groups_of(&self, topic: &str) -> impl Iterator<Item = &str> {
+        self.topics.get(topic).into_iter().flatten().map(|(group, _)| &**group)
+    }
+
+    /// Forgets a deleted topic.
+    pub fn remove_topic(&mut self, topic: &str) {
+        if let Some(groups) = self.topics.remove(topic) {
+            self.pairs -= groups.len();
+            self.count -= groups.values().map(BTreeMap::len).sum::<usize>();
+            self.revision.touch();
+        }
+    }
+
+    /// Forgets a deleted group whose offsets were to be cleaned.
+    pub fn remove_group(&mut self, group: &str) {
+        let Self { topics, pairs, count, revision, .. } = self;
+        topics.retain(|_, groups| {
+            if let Some(queues) = groups.remove(group) {
+                *pairs -= 1;
+                *count -= queues.len();
+                revision.touch();
+            }
+            !groups.is_empty()
+        });
+    }
+
+    /// Pairs of topic and group in the table.
+    pub fn len(&self) -> usize {
+        self.pairs
+    }
+
+    /// True when no offset is stored.
+    pub fn is_empty(&self) -> bool {
+        self.pairs == 0
+    }
+
+    /// GET_ALL_CONSUMER_OFFSET, and what the file holds.
+    pub fn list(&self) -> ConsumerOffsetSerializeWrapper {
+        let groups = self.topics.iter().flat_map(|(topic, groups)| groups.iter().map(move |pair| (topic, pair)));
+        ConsumerOffsetSerializeWrapper {
+            data_version: self.version,
+            offset_table: groups
+                .map(|(topic, (group, queues))| (format!("{topic}{SEPARATOR}{group}"), queues.clone()))
+                .collect(),
+        }
+    }
+
+    /// The table's file as it is to be written now. The version counts the writes, not the offsets.
+    pub fn to_file(&mut self, now_ms: i64) -> Vec<u8> {
+        self.version = self.version.next(now_ms);
+        indent(&self.list().to_vec())
+    }
+
+    /// What of this table is not on disk yet.
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// The flusher's report: the state numbered `revision` is on disk.
+    pub fn saved(&mut self, revision: u64) {
+        self.revision.saved(revision);
+    }
+
+    fn stored_mut(&mut self, commit: &Commit<'_>) -> Option<&mut i64> {
+        self.topics.get_mut(commit.topic)?.get_mut(commit.group)?.get_mut(&commit.queue_id)
+    }
+
+    fn insert(&mut self, commit: &Commit<'_>) -> Result<(), Refusal> {
+        let Commit { group, topic, queue_id, offset } = *commit;
+        if topic.is_empty() || group.is_empty() || topic.contains(SEPARATOR) || group.contains(SEPARATOR) {
+            return Err(Refusal::invalid(format!("topic[{topic}] and group[{group}] cannot have an offset")));
+        }
+        let is_new_pair = self.topics.get(topic).is_none_or(|groups| !groups.contains_key(group));
+        if is_new_pair && self.pairs >= OFFSET_PAIRS_MAX {
+            return Err(Refusal::too_many("pairs of topic and group with offsets", OFFSET_PAIRS_MAX));
+        }
+        if self.count >= OFFSETS_MAX {
+            return Err(Refusal::too_many("consumer offsets", OFFSETS_MAX));
+        }
+        self.pairs += usize::from(is_new_pair);
+        self.count += 1;
+        self.topics.entry(topic.into()).or_default().entry(group.into()).or_default().insert(queue_id, offset);
+        self.revision.touch();
+        Ok(())
+    }
+}
+
+/// What an offset table's file holds, read but not yet in force.
+#[derive(Debug)]
+pub struct OffsetFile(OffsetTable);
+
+impl OffsetFile {
+    /// Reads the file of RocketMQ 4.9 or 5.x, which is our own too. Keys that do not name one topic and one group, and
+    /// negative offsets, mean nothing to anybody and are left out.
+    pub fn parse(bytes: &[u8]) -> Result<Self, TableError> {
+        let json = parse_table(bytes, "offsetTable")?;
+        let wrapper = ConsumerOffsetSerializeWrapper::from_json(&json, "ConsumerOffsetSerializeWrapper")?;
+        check_count("pairs of topic and group", wrapper.offset_table.len(), OFFSET_PAIRS_MAX)?;
+        let count = wrapper.offset_table.values().map(BTreeMap::len).sum();
+        check_count("consumer offsets", count, OFFSETS_MAX)?;
+        let mut table = OffsetTable { version: wrapper.data_version, ..OffsetTable::default() };
+        for (key, queues) in &wrapper.offset_table {
+            let Some((topic, group)) = key.split_once(SEPARATOR) else { continue };
+            for (&queue_id, &offset) in queues {
+                // What this table would refuse has no meaning in a file either.
+                let _ = table.commit(Commit { group, topic, queue_id, offset });
+            }
+        }
+        table.revision = Revision::default();
+        Ok(Self(table))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,178 @@
+use super::*;
+use crate::group_config::GroupSettings;
+use crate::topic::TopicSettings;
+use proptest::prelude::*;
+use ringmq_protocol::code::ResponseCode;
+
+fn commit<'a>(group: &'a str, topic: &'a str, queue_id: i32, offset: i64) -> Commit<'a> {
+    Commit { group, topic, queue_id, offset }
+}
+
+#[test]
+fn an_update_needs_its_group_and_its_topic() {
+    let topics = TopicTable::open(TopicSettings::new("c", "b", 1), None, 0);
+    let groups = GroupTable::open(GroupSettings { auto_create: true, create_system: true }, None, 0);
+    let mut table = OffsetTable::default();
+    let refusal = table.update(commit("nobody", "TBW102", 0, 1), &groups, &topics).unwrap_err();
+    assert_eq!(
+        (refusal.code, refusal.remark.as_str()),
+        (ResponseCode::SUBSCRIPTION_GROUP_NOT_EXIST, "Group nobody not exist!")
+    );
+    let refusal = table.update(commit("TOOLS_CONSUMER", "nothing", 0, 1), &groups, &topics).unwrap_err();
+    assert_eq!((refusal.code, refusal.remark.as_str()), (ResponseCode::TOPIC_NOT_EXIST, "Topic nothing not exist!"));
+    assert!(table.is_empty());
+    assert_eq!(table.update(commit("TOOLS_CONSUMER", "TBW102", 0, 1), &groups, &topics), Ok(()));
+    assert_eq!(table.stored("TOOLS_CONSUMER", "TBW102", 0), Some(1));
+}
+
+#[test]
+fn offsets_may_go_back_and_negative_ones_are_ignored() {
+    let mut table = OffsetTable::default();
+    table.commit(commit("g", "T", 0, 9)).unwrap();
+    table.commit(commit("g", "T", 0, 4)).unwrap();
+    table.commit(commit("g", "T", 0, -1)).unwrap();
+    table.commit(commit("g", "T", 1, -1)).unwrap();
+    assert_eq!((table.stored("g", "T", 0), table.stored("g", "T", 1)), (Some(4), None));
+}
+
+#[test]
+fn what_could_not_be_written_is_refused() {
+    let mut table = OffsetTable::default();
+    for bad in [
+        commit("g", "T", -1, 0),
+        commit("g", "T", OFFSET_QUEUE_MAX + 1, 0),
+        commit("g@h", "T", 0, 0),
+        commit("g", "T@U", 0, 0),
+        commit("", "T", 0, 0),
+        commit("g", "", 0, 0),
+    ] {
+        assert_eq!(table.commit(bad).unwrap_err().code, ResponseCode::INVALID_PARAMETER, "{bad:?}");
+    }
+    assert!(table.is_empty() && !table.revision().is_dirty());
+}
+
+#[test]
+fn a_new_group_starts_at_zero_while_the_first_message_is_there() {
+    assert_eq!(OffsetTable::initial(None, 0, true), Ok(0));
+    assert_eq!(OffsetTable::initial(Some(true), 0, true), Ok(0));
+    let not_found = OffsetTable::initial(None, 0, false).unwrap_err();
+    assert_eq!(not_found.code, ResponseCode::QUERY_NOT_FOUND);
+    assert_eq!(not_found.remark, "Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first");
+    assert_eq!(OffsetTable::initial(None, 5, true), Err(not_found));
+    let unwanted = OffsetTable::initial(Some(false), 0, true).unwrap_err();
+    assert_eq!(unwanted.remark, "Not found, do not set to zero, maybe this group boot first");
+}
+
+#[test]
+fn only_changes_make_the_table_dirty() {
+    let mut table = OffsetTable::default();
+    table.commit(commit("g", "T", 0, 1)).unwrap();
+    let revision = table.revision();
+    assert!(revision.is_dirty());
+    table.saved(revision.current());
+    table.commit(commit("g", "T", 0, 1)).unwrap();
+    table.remove_topic("U");
+    table.remove_group("h");
+    assert!(!table.revision().is_dirty());
+    table.remove_group("g");
+    assert!(table.revision().is_dirty());
+}
+
+#[test]
+fn the_table_outlives_a_restart() {
+    let mut table = OffsetTable::default();
+    for (topic, queue) in [("T", 0), ("T", 11), ("%RETRY%g", 0)] {
+        table.commit(commit("g", topic, queue, i64::from(queue) + 5)).unwrap();
+    }
+    let again = OffsetTable::open(Some(OffsetFile::parse(&table.to_file(77)).unwrap()));
+    assert_eq!(again.list(), table.list());
+    assert_eq!(again.list().data_version.timestamp, 77);
+    assert_eq!((again.len(), again.count), (table.len(), table.count));
+    assert!(!again.revision().is_dirty());
+}
+
+/// As 4.9 writes it: queue numbers are not quoted and there is no version. 5.x adds one and more members.
+const FILE_4_9: &str = "{\n\t\"offsetTable\":{\n\t\t\"T@g\":{0:12,1:7\n\t\t},\n\t\t\"%RETRY%g@g\":{0:3\n\t\t}\n\t}\n}";
+const FILE_5: &str = r#"{"dataVersion":{"counter":4,"stateVersion":0,"timestamp":9},"groupTopicMap":{"g":["T"]},"offsetTable":{"T@g":{"0":12,"1":-1},"odd":{"0":1},"a@b@c":{"0":1}}}"#;
+
+#[test]
+fn the_files_of_rocketmq_are_taken_over() {
+    let table = OffsetTable::open(Some(OffsetFile::parse(FILE_4_9.as_bytes()).unwrap()));
+    assert_eq!((table.stored("g", "T", 0), table.stored("g", "T", 1)), (Some(12), Some(7)));
+    assert_eq!(table.stored("g", "%RETRY%g", 0), Some(3));
+    let table = OffsetTable::open(Some(OffsetFile::parse(FILE_5.as_bytes()).unwrap()));
+    assert_eq!((table.stored("g", "T", 0), table.stored("g", "T", 1)), (Some(12), None));
+    assert_eq!(table.len(), 1);
+    assert_eq!(table.list().data_version.counter, 4);
+}
+
+#[test]
+fn a_damaged_file_is_not_taken_for_an_empty_one() {
+    for text in
+        ["{}", "{\"offsetTable\":null}", "{\"offsetTable\":{\"T@g\":{0:}}}", "{\"offsetTable\":{\"T@g\":{x:1}}}"]
+    {
+        assert!(OffsetFile::parse(text.as_bytes()).is_err(), "{text}");
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Commit { topic: u8, group: u8, queue_id: i32, offset: i64 },
+    RemoveTopic(u8),
+    RemoveGroup(u8),
+    Restart,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => (0..3u8, 0..3u8, 0..3i32, -1..20i64)
+            .prop_map(|(topic, group, queue_id, offset)| Step::Commit { topic, group, queue_id, offset }),
+        1 => (0..3u8).prop_map(Step::RemoveTopic),
+        1 => (0..3u8).prop_map(Step::RemoveGroup),
+        1 => Just(Step::Restart),
+    ]
+}
+
+proptest! {
+    /// The table is a map from (topic, group, queue) to an offset, whatever is removed or restarted in between.
+    #[test]
+    fn offsets_follow_the_model(steps in prop::collection::vec(step(), 0..60)) {
+        let mut table = OffsetTable::default();
+        let mut model: BTreeMap<(u8, u8, i32), i64> = BTreeMap::new();
+        let name = |prefix: &str, n: u8| format!("{prefix}{n}");
+        for step in steps {
+            match step {
+                Step::Commit { topic, group, queue_id, offset } => {
+                    if offset >= 0 {
+                        model.insert((topic, group, queue_id), offset);
+                    }
+                    let (topic, group) = (name("t", topic), name("g", group));
+                    table.commit(Commit { topic: &topic, group: &group, queue_id, offset }).unwrap();
+                }
+                Step::RemoveTopic(topic) => {
+                    model.retain(|(t, _, _), _| *t != topic);
+                    table.remove_topic(&name("t", topic));
+                }
+                Step::RemoveGroup(group) => {
+                    model.retain(|(_, g, _), _| *g != group);
+                    table.remove_group(&name("g", group));
+                }
+                Step::Restart => table = OffsetTable::open(Some(OffsetFile::parse(&table.to_file(0)).unwrap())),
+            }
+            prop_assert_eq!(table.count, model.len());
+            for topic in 0..3u8 {
+                let has = |group: &u8| model.keys().any(|(t, g, _)| (*t, *g) == (topic, *group));
+                let groups: Vec<String> = (0..3u8).filter(has).map(|group| name("g", group)).collect();
+                prop_assert_eq!(table.groups_of(&name("t", topic)).collect::<Vec<_>>(), groups);
+                for group in 0..3u8 {
+                    let listed = table.topics_of(&name("g", group)).any(|t| t == name("t", topic));
+                    prop_assert_eq!(listed, has(&group));
+                    for queue_id in 0..3 {
+                        let stored = table.stored(&name("g", group), &name("t", topic), queue_id);
+                        prop_assert_eq!(stored, model.get(&(topic, group, queue_id)).copied());
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! What clients and administrators ask of the control shard: heartbeats, consumer lists, locks, offsets, topics, groups.
+//! Each handler reads its header and body, asks the tables, has the changes carried out, and answers.
+
+use std::rc::Rc;
+
+use ringmq_protocol::body::{
+    CheckClientConfig, ConsumerIdList, HeartbeatData, LockBatchRequest, LockBatchResponse, MessageQueue,
+    SubscriptionGroupConfig, TopicConfig, TopicOffset, TopicStatsTable,
+};
+use ringmq_protocol::code::{RequestCode, ResponseCode};
+use ringmq_protocol::command::{ExtWriter, HeaderError, HeaderView};
+use ringmq_protocol::filter::{TagFilter, is_tag_type};
+use ringmq_protocol::header::{
+    ConsumerGroup, CreateTopic, DeleteSubscriptionGroup, Group, ProducerGroup, QueryConsumerOffset, Topic,
+    UnregisterClient, UpdateConsumerOffset,
+};
+use ringmq_protocol::json::JsonError;
+use ringmq_rt::wall_ms;
+
+use crate::control::Changes;
+use crate::control_shard::ControlShard;
+use crate::mail::{Answer, Ask, ControlJob, QueueEnds, Told};
+use crate::member::{self, Sender};
+use crate::offset::{Commit, OffsetTable};
+use crate::refusal::Refusal;
+
+/// A successful answer.
+#[derive(Debug, Default)]
+struct Good {
+    ext: Vec<(&'static str, String)>,
+    body: Vec<u8>,
+}
+
+impl Good {
+    fn body(body: Vec<u8>) -> Self {
+        Self { ext: Vec::new(), body }
+    }
+
+    fn ext(key: &'static str, value: i64) -> Self {
+        Self { ext: vec![(key, value.to_string())], body: Vec::new() }
+    }
+}
+
+type Outcome = Result<Good, Refusal>;
+
+impl From<HeaderError> for Refusal {
+    fn from(error: HeaderError) -> Self {
+        Self::failed(error.to_string())
+    }
+}
+
+impl From<JsonError> for Refusal {
+    fn from(error: JsonError) -> Self {
+        Self::failed(format!("the body cannot be read: {error}"))
+    }
+}
+
+/// Serves one request and answers it.
+pub async fn handle(control: Rc<ControlShard>, job: ControlJob) {
+    let outcome = match HeaderView::parse(job.frame.head().serialize, job.frame.header()) {
+        Ok(view) => serve(&control, &job, &view).await,
+        Err(error) => Err(error.into()),
+    };
+    answer(&control, job.to, outcome);
+}
+
+fn answer(control: &ControlShard, to: Answer, outcome: Outcome) {
+    match outcome {
+        Ok(Good { ext, body }) => {
+            let write = |writer: &mut ExtWriter<'_>| {
+                for (key, value) in &ext {
+                    writer.str(key, value);
+                }
+            };
+            control.node.succeed(to, write, &body);
+        }
+        Err(refusal) => control.node.refuse(to, &refusal),
+    }
+}
+
+async fn serve(control: &Rc<ControlShard>, job: &ControlJob, view: &HeaderView<'_>) -> Outcome {
+    let body = job.frame.body();
+    match RequestCode(view.code) {
+        RequestCode::HEART_BEAT => heartbeat(control, job, view, &body).await,
+        RequestCode::UNREGISTER_CLIENT => unregister(control, job, view).await,
+        RequestCode::CHECK_CLIENT_CONFIG => check_client(&body),
+        RequestCode::GET_CONSUMER_LIST_BY_GROUP => consumer_list(control, view),
+        RequestCode::LOCK_BATCH_MQ => lock(control, &body),
+        RequestCode::UNLOCK_BATCH_MQ => unlock(control, &body),
+        RequestCode::QUERY_CONSUMER_OFFSET => query_offset(control, view).await,
+        RequestCode::UPDATE_CONSUMER_OFFSET => update_offset(control, view),
+        RequestCode::GET_ALL_CONSUMER_OFFSET => Ok(Good::body(control.tables.borrow().offsets.list().to_vec())),
+        RequestCode::GET_ALL_TOPIC_CONFIG => Ok(Good::body(control.tables.borrow().topics.list().to_vec())),
+        RequestCode::GET_TOPIC_CONFIG => topic_config(control, view),
+        RequestCode::GET_TOPIC_STATS_INFO => topic_stats(control, view).await,
+        RequestCode::UPDATE_AND_CREATE_TOPIC => create_topic(control, view).await,
+        RequestCode::DELETE_TOPIC_IN_BROKER => delete_topic(control, view).await,
+        RequestCode::GET_ALL_SUBSCRIPTIONGROUP_CONFIG => Ok(Good::body(control.tables.borrow().groups.list().to_vec())),
+        RequestCode::GET_SUBSCRIPTIONGROUP_CONFIG => {
+            let group = Group::decode(view)?.group;
+            Ok(Good::body(control.tables.borrow().groups.single(&group)?.to_vec()))
+        }
+        RequestCode::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP => {
+            let config = SubscriptionGroupConfig::parse(&body)?;
+            let changes = control.tables.borrow_mut().update_group(config, wall_ms())?;
+            carry_out(control, changes).await
+        }
+        RequestCode::DELETE_SUBSCRIPTIONGROUP => {
+            let header = DeleteSubscriptionGroup::decode(view)?;
+            let changes = control.tables.borrow_mut().delete_group(&header.group_name, header.clean_offset, wall_ms());
+            carry_out(control, changes).await
+        }
+        RequestCode::GET_CONSUMER_CONNECTION_LIST => {
+            let group = ConsumerGroup::decode(view)?.consumer_group;
+            Ok(Good::body(control.tables.borrow().members.consumer_connection(&group)?.to_vec()))
+        }
+        RequestCode::GET_PRODUCER_CONNECTION_LIST => {
+            let group = ProducerGroup::decode(view)?.producer_group;
+            Ok(Good::body(control.tables.borrow().members.producer_connection(&group)?.to_vec()))
+        }
+        RequestCode::GET_BROKER_CONFIG => {
+            let version = control.tables.borrow().topics.version().to_vec();
+            let version = String::from_utf8_lossy(&version).into_owned();
+            Ok(Good { ext: vec![("version", version)], body: control.node.settings.properties.clone().into_bytes() })
+        }
+        other => Err(Refusal::unsupported(other)),
+    }
+}
+
+async fn carry_out(control: &Rc<ControlShard>, changes: Changes) -> Outcome {
+    control.apply(changes).await.map_err(|why| Refusal::failed(format!("the change is not on disk: {why}")))?;
+    Ok(Good::default())
+}
+
+async fn heartbeat(control: &Rc<ControlShard>, job: &ControlJob, view: &HeaderView<'_>, body: &[u8]) -> Outcome {
+    let data = HeartbeatData::parse(body)?;
+    let sender =
+        Sender { conn: member::ConnId(job.to.conn.0), peer: job.peer, language: view.language, version: view.version };
+    let (wanted, changes) = control.tables.borrow_mut().heartbeat(&sender, &data, wall_ms())?;
+    control.apply(changes).await.map_err(Refusal::failed)?;
+    let ext = vec![("IS_SUPPORT_HEART_BEAT_V2", "true".to_owned()), ("IS_SUB_CHANGE", wanted.to_string())];
+    Ok(Good { ext, body: Vec::new() })
+}
+
+async fn unregister(control: &Rc<ControlShard>, job: &ControlJob, view: &HeaderView<'_>) -> Outcome {
+    let header = UnregisterClient::decode(view)?;
+    let conn = member::ConnId(job.to.conn.0);
+    let effects = control.tables.borrow_mut().members.unregister(
+        conn,
+        header.producer_group.as_deref(),
+        header.consumer_group.as_deref(),
+    );
+    carry_out(control, effects.into()).await
+}
+
+/// Asked by consumers with another expression type than tags, before they start.
+fn check_client(body: &[u8]) -> Outcome {
+    let subscription = CheckClientConfig::parse(body)?.subscription_data;
+    if !is_tag_type(Some(&subscription.expression_type)) {
+        return Err(Refusal::filter_unsupported(&subscription.expression_type));
+    }
+    TagFilter::parse(Some(&subscription.sub_string)).map_err(|_| Refusal::subscription_unparsable())?;
+    Ok(Good::default())
+}
+
+fn consumer_list(control: &ControlShard, view: &HeaderView<'_>) -> Outcome {
+    let group = ConsumerGroup::decode(view)?.consumer_group;
+    let consumer_id_list = control.tables.borrow().members.consumer_ids(&group)?;
+    Ok(Good::body(ConsumerIdList { consumer_id_list }.to_vec()))
+}
+
+fn lock(control: &ControlShard, body: &[u8]) -> Outcome {
+    let asked = LockBatchRequest::parse(body)?;
+    let mut tables = control.tables.borrow_mut();
+    let lock_ok_mq_set = tables.locks.lock(&asked.consumer_group, &asked.client_id, &asked.mq_set, wall_ms())?;
+    Ok(Good::body(LockBatchResponse { lock_ok_mq_set }.to_vec()))
+}
+
+fn unlock(control: &ControlShard, body: &[u8]) -> Outcome {
+    let asked = LockBatchRequest::parse(body)?;
+    control.tables.borrow_mut().locks.unlock(&asked.consumer_group, &asked.client_id, &asked.mq_set)?;
+    Ok(Good::default())
+}
+
+/// Asks a queue's shard for its ends.
+async fn queue_ends(control: &Rc<ControlShard>, topic: &str, queue_id: i32) -> Result<QueueEnds, Refusal> {
+    let node = &control.node;
+    let found = control.tables.borrow().topics.get(topic).cloned();
+    let Some(found) = found.filter(|_| queue_id >= 0) else { return Ok(QueueEnds::default()) };
+    let log = found.home(queue_id, node.log_shards());
+    match node.ask(node.executor_of(log), Ask::Queue { log, topic: topic.into(), queue_id }).await {
+        Told::Queue(ends) => Ok(ends),
+        Told::Refused(refusal) => Err(refusal),
+        Told::Failed(why) => Err(Refusal::failed(why)),
+        Told::Done => Ok(QueueEnds::default()),
+    }
+}
+
+async fn query_offset(control: &Rc<ControlShard>, view: &HeaderView<'_>) -> Outcome {
+    let header = QueryConsumerOffset::decode(view)?;
+    let stored = control.tables.borrow().offsets.stored(&header.consumer_group, &header.topic, header.queue_id);
+    if let Some(offset) = stored {
+        return Ok(Good::ext("offset", offset));
+    }
+    let ends = queue_ends(control, &header.topic, header.queue_id).await?;
+    // An empty queue starts at zero as well: its first message has not come yet.
+    let offset = OffsetTable::initial(header.set_zero_if_not_found, ends.min, ends.min == 0)?;
+    Ok(Good::ext("offset", offset))
+}
+
+fn update_offset(control: &ControlShard, view: &HeaderView<'_>) -> Outcome {
+    let header = UpdateConsumerOffset::decode(view)?;
+    let commit = Commit {
+        group: &header.consumer_group,
+        topic: &header.topic,
+        queue_id: header.queue_id,
+        offset: header.commit_offset,
+    };
+    let mut tables = control.tables.borrow_mut();
+    let tables = &mut *tables;
+    tables.offsets.update(commit, &tables.groups, &tables.topics)?;
+    Ok(Good::default())
+}
+
+fn topic_config(control: &ControlShard, view: &HeaderView<'_>) -> Outcome {
+    let name = Topic::decode(view)?.topic;
+    let tables = control.tables.borrow();
+    let config: &TopicConfig = tables.topics.single(&name)?;
+    Ok(Good::body(config.to_vec()))
+}
+
+async fn topic_stats(control: &Rc<ControlShard>, view: &HeaderView<'_>) -> Outcome {
+    let name = Topic::decode(view)?.topic;
+    let found = control.tables.borrow().topics.get(&name).cloned().ok_or_else(|| Refusal::topic_unknown(&name))?;
+    let mut stats = TopicStatsTable::default();
+    for queue_id in 0..found.config.read_queue_nums.max(found.config.write_queue_nums) {
+        let ends = queue_ends(control, &name, queue_id).await?;
+        let queue = MessageQueue {
+            topic: name.clone(),
+            broker_name: control.node.settings.identity.broker_name.clone(),
+            queue_id,
+        };
+        let offsets = TopicOffset { min_offset: ends.min, max_offset: ends.max, last_update_timestamp: ends.last_ms };
+        stats.offset_table.insert(queue, offsets);
+    }
+    Ok(Good::body(stats.to_vec()))
+}
+
+async fn create_topic(control: &Rc<ControlShard>, view: &HeaderView<'_>) -> Outcome {
+    let header = CreateTopic::decode(view)?;
+    let topics = control.tables.borrow_mut().topics.create_or_update(&header, wall_ms())?;
+    let good = carry_out(control, Changes { topics, ..Changes::default() }).await?;
+    // Whoever is told that the topic exists asks the name server for its route next.
+    if let Some(announcer) = control.announcer() {
+        announcer.registered().await;
+    }
+    tracing::info!(topic = %header.topic, "created or changed a topic");
+    Ok(good)
+}
+
+async fn delete_topic(control: &Rc<ControlShard>, view: &HeaderView<'_>) -> Outcome {
+    let name = Topic::decode(view)?.topic;
+    let changes = control.tables.borrow_mut().delete_topic(&name, wall_ms())?;
+    // The topic goes first, so that nobody sends to it while its messages are dropped.
+    let good = carry_out(control, changes).await?;
+    for shard in 0..control.node.post.shards() {
+        match control.node.ask(shard, Ask::DropTopic { topic: name.as_str().into() }).await {
+            Told::Failed(why) => {
+                let remark = format!("topic {name} is deleted, but its messages are not all dropped: {why}");
+                return Err(Refusal::new(ResponseCode::SYSTEM_ERROR, remark));
+            }
+            Told::Done | Told::Refused(_) | Told::Queue(_) => {}
+        }
+    }
+    tracing::info!(topic = %name, "deleted a topic");
+    Ok(good)
+}

@@ -1,0 +1,476 @@
+//! SEND_MESSAGE, SEND_MESSAGE_V2, SEND_BATCH_MESSAGE: from the request to the record in the log, and the sender's answer.
+//!
+//! The connection's shard decides whether and where the message goes; the queue's shard puts it into its log. A body is
+//! copied once, from the receive buffer into the log buffer.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ringmq_engine::{AppendError, Draft, Ticket};
+use ringmq_net::{Conn, Frame};
+use ringmq_protocol::batch::{BatchMessage, BatchReader};
+use ringmq_protocol::body::TopicFilterType;
+use ringmq_protocol::code::{RequestCode, ResponseCode};
+use ringmq_protocol::command::{HeaderView, ReplyHead};
+use ringmq_protocol::frame::FrameError;
+use ringmq_protocol::header::{Names, SendHeader};
+use ringmq_protocol::host::Host;
+use ringmq_protocol::id::{IdText, UniqueIdSource, offset_msg_id};
+use ringmq_protocol::message::{Property, RecordError, RecordSpec, tags_code};
+use ringmq_protocol::names;
+use ringmq_protocol::properties::{self, perm, sys_flag};
+use ringmq_protocol::value::Value;
+use ringmq_rt::wall_ms;
+
+use crate::limits::BATCH_MESSAGES_MAX;
+use crate::log::{Log, Waiting};
+use crate::mail::{Answer, Ask, Mail, SendJob, Sent, ShortText, Told};
+use crate::node::{CONTROL, Node};
+use crate::refusal::Refusal;
+use crate::settings::Settings;
+use crate::topic::Topic;
+
+/// Memory that sends reuse, so that a message costs no allocation.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    properties: Vec<u8>,
+    next_queue: u32,
+    next_unique: u16,
+}
+
+/// The header's names: short ones in the V2 requests.
+fn names_of(code: i32) -> Names {
+    if code == RequestCode::SEND_MESSAGE.0 { Names::V1 } else { Names::V2 }
+}
+
+/// A send arrived on a connection of this shard.
+pub fn request(node: &Rc<Node>, conn: &Rc<Conn>, view: &HeaderView<'_>, frame: &Frame) {
+    let to = Answer::to(conn.id(), view);
+    let header = match SendHeader::parse(view, names_of(view.code)) {
+        Ok(header) => header,
+        Err(error) => return node.refuse(to, &Refusal::failed(error.to_string())),
+    };
+    let name = text(header.topic.get(frame.header()));
+    if let Err(refusal) = may_send(&node.settings, &name) {
+        return node.refuse(to, &refusal);
+    }
+    let topic = node.topics.borrow().get(&name).cloned();
+    match topic {
+        Some(topic) => place(node, conn, to, &topic, &header, frame),
+        None => create_then_place(node, conn, to, name.into_owned(), header, frame.clone()),
+    }
+}
+
+/// A header's text without a copy, unless it has escapes.
+fn text(value: Value<'_>) -> Cow<'_, str> {
+    value.as_plain().map_or_else(|| Cow::Owned(value.to_string()), Cow::Borrowed)
+}
+
+fn may_send(settings: &Settings, topic: &str) -> Result<(), Refusal> {
+    if wall_ms() < settings.accept_sends_from_ms {
+        let from = settings.accept_sends_from_ms;
+        return Err(Refusal::failed(format!("broker unable to service, until {from}")));
+    }
+    if !perm::is_writeable(settings.topics.permission) {
+        return Err(Refusal::broker_not_writable(&settings.store_host.ip().to_string()));
+    }
+    names::check_topic(topic).map_err(|error| Refusal::invalid(error.to_string()))?;
+    names::check_send_allowed(topic).map_err(|_| Refusal::sending_forbidden(topic))
+}
+
+/// The topic is not known here: the control shard creates it if the rules allow, and then the send goes on.
+fn create_then_place(node: &Rc<Node>, conn: &Rc<Conn>, to: Answer, name: String, header: SendHeader, frame: Frame) {
+    let (node, conn) = (Rc::clone(node), Rc::clone(conn));
+    ringmq_rt::spawn("send to a new topic", async move {
+        let ask = Ask::EnsureTopic {
+            topic: name.as_str().into(),
+            default_topic: header.default_topic.get(frame.header()).to_string().into(),
+            default_queues: header.default_topic_queue_nums,
+            unit_mode: header.unit_mode,
+        };
+        match node.ask(CONTROL, ask).await {
+            Told::Done => {}
+            Told::Refused(refusal) => return node.refuse(to, &refusal),
+            Told::Failed(why) => return node.refuse(to, &Refusal::failed(why)),
+            Told::Queue(_) => return node.refuse(to, &Refusal::topic_missing(&name)),
+        }
+        let topic = node.topics.borrow().get(&name).cloned();
+        match topic {
+            Some(topic) => place(&node, &conn, to, &topic, &header, &frame),
+            None => node.refuse(to, &Refusal::topic_missing(&name)),
+        }
+    })
+    .detach();
+}
+
+/// Chooses the queue and takes the message to its shard.
+fn place(node: &Rc<Node>, conn: &Rc<Conn>, to: Answer, topic: &Arc<Topic>, header: &SendHeader, frame: &Frame) {
+    if !topic.is_writable() {
+        return node.refuse(to, &Refusal::topic_not_writable(&topic.config.topic_name));
+    }
+    let pick = {
+        let mut scratch = node.scratch.borrow_mut();
+        scratch.next_queue = scratch.next_queue.wrapping_add(1);
+        scratch.next_queue
+    };
+    let queue_id = match topic.queue_for_send(header.queue_id, pick, conn.peer()) {
+        Ok(queue_id) => queue_id,
+        Err(refusal) => return node.refuse(to, &refusal),
+    };
+    let log = topic.home(queue_id, node.log_shards());
+    let place = Place {
+        to,
+        born_host: host_of(conn),
+        log,
+        queue_id,
+        multi_tags: topic.config.topic_filter_type == TopicFilterType::MultiTag,
+    };
+    let executor = node.executor_of(log);
+    if executor == node.me() {
+        append(node, &place, header, frame);
+    } else {
+        let Place { to, log, queue_id, multi_tags, .. } = place;
+        let job = SendJob { to, born_host: conn.peer(), log, queue_id, multi_tags, frame: frame.clone() };
+        node.forward(executor, to, Mail::Send(Box::new(job)));
+    }
+}
+
+fn host_of(conn: &Conn) -> Host {
+    Host::new(conn.peer().ip(), conn.peer().port())
+}
+
+/// Where a message goes.
+struct Place {
+    to: Answer,
+    born_host: Host,
+    log: u16,
+    queue_id: i32,
+    multi_tags: bool,
+}
+
+/// A send that another shard decided about.
+pub fn run_forwarded(node: &Rc<Node>, job: &SendJob) {
+    let frame = &job.frame;
+    let parsed = HeaderView::parse(frame.head().serialize, frame.header())
+        .and_then(|view| SendHeader::parse(&view, names_of(view.code)));
+    let header = match parsed {
+        Ok(header) => header,
+        Err(error) => return node.refuse(job.to, &Refusal::failed(error.to_string())),
+    };
+    let place = Place {
+        to: job.to,
+        born_host: Host::new(job.born_host.ip(), job.born_host.port()),
+        log: job.log,
+        queue_id: job.queue_id,
+        multi_tags: job.multi_tags,
+    };
+    append(node, &place, &header, frame);
+}
+
+/// What a message's properties ask of the broker.
+#[derive(Default)]
+struct Asked<'a> {
+    tags: Option<&'a str>,
+    unique_key: Option<&'a str>,
+    dont_wait: bool,
+    /// A feature that this version does not have.
+    unsupported: Option<&'static str>,
+}
+
+impl<'a> Asked<'a> {
+    fn read(properties: &'a str) -> Self {
+        let mut asked = Self::default();
+        for (name, value) in properties::iter(properties) {
+            match name {
+                properties::TAGS => asked.tags = Some(value),
+                properties::UNIQ_KEY => asked.unique_key = Some(value),
+                properties::WAIT => asked.dont_wait = value == "false",
+                properties::DELAY if value != "0" => asked.unsupported = Some("delayed messages"),
+                properties::TIMER_DELAY_SEC | properties::TIMER_DELAY_MS | properties::TIMER_DELIVER_MS => {
+                    asked.unsupported = Some("delayed messages");
+                }
+                properties::TRAN_MSG if value == "true" => asked.unsupported = Some("transactional messages"),
+                _ => {}
+            }
+        }
+        asked
+    }
+}
+
+/// Appends on the queue's shard and answers, now or when the message is as safe as the broker promises.
+fn append(node: &Rc<Node>, place: &Place, header: &SendHeader, frame: &Frame) {
+    let Some(log) = node.log(place.log) else {
+        return node.refuse(place.to, &Refusal::failed(format!("log shard {} is not open", place.log)));
+    };
+    let result = if header.batch {
+        append_batch(node, &log, place, header, frame)
+    } else {
+        append_one(node, &log, place, header, frame)
+    };
+    match result {
+        Ok(Stored { answer, end, wait }) => {
+            if wait && log.waits_for_flush() {
+                log.wait(end, answer);
+            } else {
+                answer.deliver(node);
+            }
+        }
+        Err(refusal) => node.refuse(place.to, &refusal),
+    }
+}
+
+struct Stored {
+    answer: Waiting,
+    end: u64,
+    wait: bool,
+}
+
+fn append_one(
+    node: &Rc<Node>,
+    log: &Rc<Log>,
+    place: &Place,
+    header: &SendHeader,
+    frame: &Frame,
+) -> Result<Stored, Refusal> {
+    let settings = &*node.settings;
+    let mut scratch = node.scratch.borrow_mut();
+    let scratch = &mut *scratch;
+    scratch.properties.clear();
+    if let Some(properties) = header.properties {
+        properties.get(frame.header()).write_unescaped(&mut scratch.properties);
+    }
+    let client =
+        std::str::from_utf8(&scratch.properties).map_err(|_| Refusal::failed("the properties are not UTF-8"))?;
+    let asked = Asked::read(client);
+    let own_key = asked.unique_key.is_none().then(|| unique_key(settings, &mut scratch.next_unique));
+    let unique = asked.unique_key.or(own_key.as_ref().map(IdText::as_str));
+    check_supported(&asked)?;
+    let parts = frame.body_parts();
+    let name = text(header.topic.get(frame.header()));
+    let pairs = own_pairs(settings, client, own_key.as_ref().map(IdText::as_str));
+    let spec = spec(settings, place, header, &name, &parts, &pairs);
+    check_len(&spec, settings)?;
+    let draft = Draft { spec: &spec, tags_code: asked.tags.map_or(0, tags_code) };
+    let ticket = log.shard.append(&draft, wall_ms()).map_err(|error| refuse_append(&error))?;
+    let unique_key = unique.and_then(ShortText::new);
+    Ok(Stored { answer: Waiting::One(sent(place, &ticket, unique_key)), end: ticket.end, wait: !asked.dont_wait })
+}
+
+fn check_supported(asked: &Asked<'_>) -> Result<(), Refusal> {
+    match asked.unsupported {
+        Some(what) => {
+            let remark = format!("{what} are not supported by this version of the broker; the message is not stored");
+            Err(Refusal::new(ResponseCode::MESSAGE_ILLEGAL, remark))
+        }
+        None => Ok(()),
+    }
+}
+
+fn unique_key(settings: &Settings, next: &mut u16) -> IdText {
+    *next = next.wrapping_add(1);
+    let source = UniqueIdSource { ip: settings.store_host.ip(), pid: std::process::id(), salt: 0 };
+    // A month of 31 days: the field only has to differ between messages of one process.
+    source.id(wall_ms().rem_euclid(31 * 24 * 3_600_000), *next)
+}
+
+/// The client's properties, and what the broker adds to each.
+fn own_pairs<'a>(
+    settings: &'a Settings,
+    client: &'a str,
+    unique: Option<&'a str>,
+) -> smallvec::SmallVec<[Property<'a>; 5]> {
+    let mut pairs = smallvec::smallvec![
+        Property::Encoded(Value::plain(client)),
+        Property::Pair(properties::MSG_REGION, &settings.region),
+        Property::Pair(properties::TRACE_ON, if settings.trace_on { "true" } else { "false" }),
+        Property::Pair(properties::CLUSTER, &settings.identity.cluster_name),
+    ];
+    if let Some(unique) = unique {
+        pairs.push(Property::Pair(properties::UNIQ_KEY, unique));
+    }
+    pairs
+}
+
+fn spec<'a>(
+    settings: &Settings,
+    place: &Place,
+    header: &SendHeader,
+    topic: &'a str,
+    body: &'a [&'a [u8]],
+    properties: &'a [Property<'a>],
+) -> RecordSpec<'a> {
+    RecordSpec {
+        topic,
+        queue_id: place.queue_id,
+        flag: header.flag,
+        sys_flag: if place.multi_tags { header.sys_flag | sys_flag::MULTI_TAGS } else { header.sys_flag },
+        born_timestamp: header.born_timestamp,
+        born_host: place.born_host,
+        store_host: settings.store_host,
+        reconsume_times: header.reconsume_times,
+        prepared_offset: 0,
+        body,
+        body_max: settings.message_max,
+        properties,
+    }
+}
+
+/// The checks that RocketMQ answers with MESSAGE_ILLEGAL.
+fn check_len(spec: &RecordSpec<'_>, settings: &Settings) -> Result<(), Refusal> {
+    if spec.body.iter().all(|part| part.is_empty()) {
+        return Err(illegal(
+            "the message is illegal, maybe msg body or properties length not matched: the body is empty",
+        ));
+    }
+    match spec.encoded_len() {
+        Ok(_) => Ok(()),
+        Err(error) => Err(refuse_record(&error, settings.message_max)),
+    }
+}
+
+fn illegal(remark: impl Into<String>) -> Refusal {
+    Refusal::new(ResponseCode::MESSAGE_ILLEGAL, remark)
+}
+
+fn refuse_record(error: &RecordError, body_max: usize) -> Refusal {
+    illegal(format!(
+        "the message is illegal, maybe msg body or properties length not matched. msg body length limit {body_max}B, \
+         msg properties length limit 32KB: {error}"
+    ))
+}
+
+fn refuse_append(error: &AppendError) -> Refusal {
+    match error {
+        AppendError::TooLarge { .. } | AppendError::Record(_) | AppendError::Empty => {
+            illegal(format!("the message is illegal, maybe msg body or properties length not matched: {error}"))
+        }
+        AppendError::Busy { unwritten } => Refusal::new(
+            ResponseCode::SYSTEM_BUSY,
+            format!(
+                "[PCBUSY_CLEAN_QUEUE]broker busy, start flow control for a while, {unwritten} bytes wait for the disk"
+            ),
+        ),
+        AppendError::DiskFull { used_percent } => Refusal::new(
+            ResponseCode::SERVICE_NOT_AVAILABLE,
+            format!(
+                "service not available now. It may be caused by one of the following reasons: the broker's disk is full \
+                 [CL: {:.2} CQ: {:.2} INDEX: -1.00], messages are put to the slave, message store has been shut down, etc.",
+                f64::from(*used_percent) / 100.0,
+                f64::from(*used_percent) / 100.0
+            ),
+        ),
+        AppendError::Closed | AppendError::Poisoned(_) | AppendError::Memory(_) => Refusal::new(
+            ResponseCode::SERVICE_NOT_AVAILABLE,
+            format!("service not available now, message store has been shut down: {error}"),
+        ),
+    }
+}
+
+fn sent(place: &Place, ticket: &Ticket, unique_key: Option<ShortText>) -> Sent {
+    Sent {
+        to: place.to,
+        code: ResponseCode::SUCCESS.0,
+        position: ticket.position.to_wire(),
+        queue_id: place.queue_id,
+        queue_offset: ticket.queue_offset,
+        unique_key,
+    }
+}
+
+/// The messages of a batch lie one behind the other in the log, all or none.
+fn append_batch(
+    node: &Rc<Node>,
+    log: &Rc<Log>,
+    place: &Place,
+    header: &SendHeader,
+    frame: &Frame,
+) -> Result<Stored, Refusal> {
+    let settings = &*node.settings;
+    let topic = header.topic.get(frame.header()).to_string();
+    if topic.len() > names::TOPIC_NAME_MAX {
+        return Err(illegal(format!("message topic length too long {}", topic.len())));
+    }
+    if names::is_retry(&topic) {
+        return Err(illegal(format!("batch request does not support retry group {topic}")));
+    }
+    let body = frame.body();
+    if body.len() > settings.message_max {
+        return Err(illegal(format!(
+            "the message is illegal: a batch of {} bytes is longer than maxMessageSize {}",
+            body.len(),
+            settings.message_max
+        )));
+    }
+    let messages: Result<Vec<BatchMessage<'_>>, _> = BatchReader::new(&body, BATCH_MESSAGES_MAX).collect();
+    let messages = messages.map_err(|error| illegal(format!("the batch cannot be read: {error}")))?;
+    let outer = header.properties.map(|p| p.get(frame.header()).to_string()).unwrap_or_default();
+    let outer_asked = Asked::read(&outer);
+    check_supported(&outer_asked)?;
+    let mut bodies = Vec::with_capacity(messages.len());
+    let mut pairs = Vec::with_capacity(messages.len());
+    for message in &messages {
+        check_supported(&Asked::read(message.properties))?;
+        bodies.push([message.body]);
+        pairs.push(own_pairs(settings, message.properties, None));
+    }
+    let mut specs = Vec::with_capacity(messages.len());
+    for ((message, body), pairs) in messages.iter().zip(&bodies).zip(&pairs) {
+        let mut spec = spec(settings, place, header, &topic, body, pairs);
+        spec.flag = message.flag;
+        check_len(&spec, settings)?;
+        specs.push((spec, Asked::read(message.properties).tags.map_or(0, tags_code)));
+    }
+    let drafts: Vec<Draft<'_>> = specs.iter().map(|(spec, tags_code)| Draft { spec, tags_code: *tags_code }).collect();
+    let mut tickets = Vec::with_capacity(drafts.len());
+    log.shard.append_batch(&drafts, wall_ms(), &mut tickets).map_err(|error| refuse_append(&error))?;
+    let (Some(first), Some(last)) = (tickets.first(), tickets.last()) else {
+        return Err(illegal("the batch is empty"));
+    };
+    let unique = outer_asked.unique_key.or_else(|| messages.first().and_then(|m| Asked::read(m.properties).unique_key));
+    let first_sent = sent(place, first, unique.and_then(ShortText::new));
+    let positions = tickets.iter().map(|ticket| ticket.position.to_wire()).collect();
+    Ok(Stored { answer: Waiting::Batch(first_sent, positions), end: last.end, wait: !outer_asked.dont_wait })
+}
+
+/// Writes the answer to a send as a whole frame.
+///
+/// # Errors
+/// When the frame would be too long, which a single id cannot make it.
+pub fn write_sent(settings: &Settings, sent: &Sent, out: &mut Vec<u8>) -> Result<(), FrameError> {
+    let id = offset_msg_id(settings.store_host, sent.position);
+    write_sent_ids(settings, sent, id.as_str(), out)
+}
+
+/// The same for a batch, whose ids are joined by commas.
+///
+/// # Errors
+/// When the frame would be too long.
+pub fn write_sent_batch(
+    settings: &Settings,
+    sent: &Sent,
+    positions: &[i64],
+    out: &mut Vec<u8>,
+) -> Result<(), FrameError> {
+    let mut ids = String::with_capacity(positions.len() * 33);
+    for position in positions {
+        if !ids.is_empty() {
+            ids.push(',');
+        }
+        ids.push_str(offset_msg_id(settings.store_host, *position).as_str());
+    }
+    write_sent_ids(settings, sent, &ids, out)
+}
+
+fn write_sent_ids(settings: &Settings, sent: &Sent, ids: &str, out: &mut Vec<u8>) -> Result<(), FrameError> {
+    let mut writer = ReplyHead { code: sent.code, opaque: sent.to.opaque, remark: None }.begin(out);
+    writer.str("msgId", ids);
+    writer.i64("queueId", i64::from(sent.queue_id));
+    writer.i64("queueOffset", i64::try_from(sent.queue_offset.0).unwrap_or(i64::MAX));
+    if let Some(key) = &sent.unique_key {
+        writer.str("transactionId", key.as_str());
+    }
+    writer.str(properties::MSG_REGION, &settings.region);
+    writer.bool(properties::TRACE_ON, settings.trace_on);
+    writer.finish(0)
+}

@@ -1,0 +1,73 @@
+//! What the configuration says, as the broker uses it. Where the values come from is the program's business.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ringmq_engine::ShardOptions;
+use ringmq_net::Limits;
+use ringmq_protocol::host::Host;
+
+use crate::group_config::GroupSettings;
+use crate::register::Identity;
+use crate::topic::TopicSettings;
+
+/// One broker.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Who it is, as name servers and clients know it.
+    pub identity: Identity,
+    /// `brokerIP1` and `listenPort` as message ids carry them; clients connect there to look at a message.
+    pub store_host: Host,
+    /// The address to listen on.
+    pub listen: IpAddr,
+    /// `listenPort`; 0 takes a free one.
+    pub port: u16,
+    /// Whether to listen on `listenPort - 2` as well, where clients with the VIP channel send.
+    pub vip: bool,
+    /// `namesrvAddr`: `host:port` each.
+    pub name_servers: Vec<String>,
+    /// `registerNameServerPeriod`
+    pub register_period: Duration,
+    /// `registerBrokerTimeoutMills`
+    pub register_timeout: Duration,
+    /// `storePathRootDir`
+    pub store: PathBuf,
+    /// Log shards that the operator asked for; a store that exists must have as many.
+    pub log_shards: Option<u8>,
+    /// Log shards of a store that is created now, if the operator did not ask.
+    pub default_log_shards: u8,
+    /// One executor each: the core it is pinned to, or none.
+    pub cores: Vec<Option<usize>>,
+    /// For every log shard.
+    pub shard: ShardOptions,
+    pub topics: TopicSettings,
+    pub groups: GroupSettings,
+    pub limits: Limits,
+    /// `maxMessageSize`, bytes of body.
+    pub message_max: usize,
+    /// `notifyConsumerIdsChangedEnable`
+    pub notify_consumers: bool,
+    /// `longPollingEnable`; without it a pull waits at most [`short_polling`](Self::short_polling).
+    pub long_polling: bool,
+    /// `shortPollingTimeMills`
+    pub short_polling: Duration,
+    /// `litePullMessageEnable`
+    pub lite_pull: bool,
+    /// `maxTransferCountOnMessageInMemory`
+    pub pull_messages_max: usize,
+    /// `maxTransferBytesOnMessageInMemory`
+    pub pull_bytes_max: u64,
+    /// `syncFlushTimeout`: a send that is not flushed by then is answered FLUSH_DISK_TIMEOUT.
+    pub flush_timeout: Duration,
+    /// `flushConsumerOffsetInterval`
+    pub offsets_interval: Duration,
+    /// `startAcceptSendRequestTimeStamp`, milliseconds since 1970.
+    pub accept_sends_from_ms: i64,
+    /// `traceOn`: what clients are told about message trace.
+    pub trace_on: bool,
+    /// `regionId`
+    pub region: String,
+    /// The effective configuration as GET_BROKER_CONFIG answers it: `key=value` lines.
+    pub properties: String,
+}

@@ -1,0 +1,197 @@
+//! What each consumer group subscribes to, as its heartbeats said, for pulls that do not bring their subscription along.
+//! The control shard keeps the original in its member table and sends every change to the other shards, each of which
+//! pulls from its own copy. Filtering itself is not here.
+
+use crate::refusal::Refusal;
+use foldhash::HashMap;
+use ringmq_protocol::body::{MessageModel, SubscriptionData};
+use ringmq_protocol::filter::is_tag_type;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// The subscriptions of one consumer group that has members.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GroupSubscriptions {
+    /// The group's name.
+    pub group: Arc<str>,
+    /// Whether the group shares messages or every member gets all of them.
+    pub message_model: MessageModel,
+    topics: BTreeMap<String, SubscriptionData>,
+}
+
+/// What a pull without its own subscription says of the one it relies on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Asked<'a> {
+    /// The request's `subVersion`.
+    pub version: i64,
+    /// The request's `subscription`, where a client sends it without the flag that makes it count.
+    pub expression: Option<&'a str>,
+}
+
+/// The filter of a pull.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Subscribed<'a> {
+    /// The stored subscription.
+    pub data: &'a SubscriptionData,
+    /// The client has a newer subscription than the one stored and did not say whether its expression differs. Every
+    /// message is then delivered, and the client, which filters tags itself, drops what it does not want; the stored
+    /// expression could skip messages for good.
+    pub deliver_all: bool,
+}
+
+/// A change of one group's subscriptions, for the other shards' copies.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SubscriptionChange {
+    /// The group has these subscriptions now.
+    Put(Arc<GroupSubscriptions>),
+    /// The group has no members any more.
+    Removed(Arc<str>),
+}
+
+impl GroupSubscriptions {
+    /// A group that has not said yet what it subscribes to.
+    pub fn new(group: Arc<str>, message_model: MessageModel) -> Self {
+        Self { group, message_model, topics: BTreeMap::new() }
+    }
+
+    /// Takes over a heartbeat's list: new topics are added, newer versions replace, topics that are no longer listed go.
+    /// True when the set of topics changed, which the group's members must learn.
+    pub fn merge(&mut self, listed: &[SubscriptionData]) -> bool {
+        let mut changed = false;
+        for new in listed {
+            match self.topics.get_mut(&new.topic) {
+                None => {
+                    self.topics.insert(new.topic.clone(), new.clone());
+                    changed = true;
+                }
+                Some(old) if new.sub_version > old.sub_version => *old = new.clone(),
+                Some(_) => {}
+            }
+        }
+        let names: BTreeSet<&str> = listed.iter().map(|subscription| subscription.topic.as_str()).collect();
+        let before = self.topics.len();
+        self.topics.retain(|topic, _| names.contains(topic.as_str()));
+        changed |= self.topics.len() != before;
+        changed
+    }
+
+    /// The subscription to one topic.
+    pub fn get(&self, topic: &str) -> Option<&SubscriptionData> {
+        self.topics.get(topic)
+    }
+
+    /// All subscriptions, sorted by topic.
+    pub fn iter(&self) -> impl Iterator<Item = &SubscriptionData> {
+        self.topics.values()
+    }
+
+    /// True when no subscription is known.
+    pub fn is_empty(&self) -> bool {
+        self.topics.is_empty()
+    }
+
+    /// The filter of a pull that does not carry one. A newer version than the stored one is no reason to refuse as long
+    /// as the expression may be the same: a starting client pulls before its next heartbeat.
+    pub fn for_pull(&self, topic: &str, asked: Asked<'_>, may_broadcast: bool) -> Result<Subscribed<'_>, Refusal> {
+        if !may_broadcast && self.message_model == MessageModel::Broadcasting {
+            return Err(Refusal::broadcasting_forbidden(&self.group));
+        }
+        let data = self.topics.get(topic).ok_or_else(Refusal::subscription_missing)?;
+        if data.sub_version >= asked.version {
+            return Ok(Subscribed { data, deliver_all: false });
+        }
+        match asked.expression {
+            Some(expression) if expression == data.sub_string => Ok(Subscribed { data, deliver_all: false }),
+            None | Some("") if is_tag_type(Some(&data.expression_type)) => Ok(Subscribed { data, deliver_all: true }),
+            _ => Err(Refusal::subscription_not_latest()),
+        }
+    }
+}
+
+/// One shard's copy of all groups' subscriptions.
+#[derive(Debug, Default)]
+pub struct SubscriptionCopy {
+    groups: HashMap<Arc<str>, Arc<GroupSubscriptions>>,
+}
+
+impl SubscriptionCopy {
+    /// Takes over a change. Changes must be applied in the order in which the control shard made them.
+    pub fn apply(&mut self, change: SubscriptionChange) {
+        match change {
+            SubscriptionChange::Put(group) => {
+                self.groups.insert(Arc::clone(&group.group), group);
+            }
+            SubscriptionChange::Removed(group) => {
+                self.groups.remove(&group);
+            }
+        }
+    }
+
+    /// The subscriptions of a group, or the refusal of a pull from one that no heartbeat announced.
+    pub fn group(&self, group: &str) -> Result<&Arc<GroupSubscriptions>, Refusal> {
+        self.groups.get(group).ok_or_else(Refusal::group_info_missing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringmq_protocol::code::ResponseCode;
+
+    fn group(expression: &str, expression_type: &str) -> GroupSubscriptions {
+        let mut group = GroupSubscriptions::new("g".into(), MessageModel::Clustering);
+        group.merge(&[SubscriptionData {
+            topic: "T".to_owned(),
+            sub_string: expression.to_owned(),
+            expression_type: expression_type.to_owned(),
+            sub_version: 100,
+            ..SubscriptionData::default()
+        }]);
+        group
+    }
+
+    fn asked(version: i64, expression: Option<&str>) -> Asked<'_> {
+        Asked { version, expression }
+    }
+
+    #[test]
+    fn a_pull_that_is_not_newer_gets_the_stored_filter() {
+        let group = group("TagA", "TAG");
+        for version in [0, 99, 100] {
+            let found = group.for_pull("T", asked(version, None), true).unwrap();
+            assert_eq!((found.data.sub_string.as_str(), found.deliver_all), ("TagA", false));
+        }
+    }
+
+    #[test]
+    fn a_newer_pull_gets_the_stored_filter_only_if_the_expression_is_the_same() {
+        let tags = group("TagA", "TAG");
+        assert!(!tags.for_pull("T", asked(101, Some("TagA")), true).unwrap().deliver_all);
+        assert!(tags.for_pull("T", asked(101, None), true).unwrap().deliver_all);
+        assert!(tags.for_pull("T", asked(101, Some("")), true).unwrap().deliver_all);
+        let refusal = tags.for_pull("T", asked(101, Some("TagB")), true).unwrap_err();
+        assert_eq!(refusal.code, ResponseCode::SUBSCRIPTION_NOT_LATEST);
+    }
+
+    #[test]
+    fn a_newer_sql_pull_is_refused_because_clients_do_not_filter_sql() {
+        let sql = group("a = 1", "SQL92");
+        let refusal = sql.for_pull("T", asked(101, None), true).unwrap_err();
+        assert_eq!(refusal.code, ResponseCode::SUBSCRIPTION_NOT_LATEST);
+        assert!(sql.for_pull("T", asked(101, Some("a = 1")), true).is_ok());
+    }
+
+    #[test]
+    fn what_is_not_subscribed_or_not_allowed_is_refused() {
+        let mut group = group("*", "TAG");
+        let refusal = group.for_pull("U", asked(0, None), true).unwrap_err();
+        assert_eq!(refusal.code, ResponseCode::SUBSCRIPTION_NOT_EXIST);
+        group.message_model = MessageModel::Broadcasting;
+        assert!(group.for_pull("T", asked(0, None), true).is_ok());
+        let refusal = group.for_pull("T", asked(0, None), false).unwrap_err();
+        assert_eq!(refusal.code, ResponseCode::NO_PERMISSION);
+        assert_eq!(refusal.forbidden, Some(crate::refusal::Forbidden::Broadcasting));
+        let refusal = SubscriptionCopy::default().group("g").unwrap_err();
+        assert!(refusal.remark.starts_with("the consumer's group info not exist\nSee "));
+    }
+}

@@ -1,0 +1,181 @@
+//! Starting shards: one pinned executor a core, and the stop signal that reaches them all.
+
+use std::future::Future;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+
+use crate::uring::remote::{Remote, Wait};
+use crate::uring::start::{World, explain};
+use crate::{Backend, backend};
+
+/// A shard could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// io_uring is forbidden or exhausted; the text says what to change.
+    #[error("{0}")]
+    Uring(String),
+    /// The executor could not be built, or the core does not exist.
+    #[error("shard on core {core:?} cannot be started: {why}")]
+    Executor {
+        /// The core asked for.
+        core: Option<usize>,
+        /// glommio's words.
+        why: String,
+    },
+    /// The shard's main task panicked.
+    #[error("the shard panicked")]
+    Panicked,
+}
+
+/// A running shard.
+#[derive(Debug)]
+pub struct Shard<T: Send + 'static>(ExecutorJoinHandle<Result<T, StartError>>, Option<usize>);
+
+impl<T: Send + 'static> Shard<T> {
+    /// Waits for the shard's main task.
+    ///
+    /// # Errors
+    /// Why it could not run to its end.
+    pub fn join(self) -> Result<T, StartError> {
+        let core = self.1;
+        self.0.join().map_err(|e| StartError::Executor { core, why: e.to_string() })?
+    }
+}
+
+/// glommio's preemption timer. A long one keeps clear of its parking fault (an executor whose timer fires between its look
+/// at the rings and its look at the tasks parks although tasks are runnable); the driver gives way by itself.
+const PREEMPT: Duration = Duration::from_secs(3600);
+
+fn builder(core: Option<usize>) -> LocalExecutorBuilder {
+    let placement = core.map_or(Placement::Unbound, Placement::Fixed);
+    // glommio's own rings and buffers are not used for I/O: the smallest that it accepts.
+    LocalExecutorBuilder::new(placement).name("ringmq-shard").preempt_timer(PREEMPT).ring_depth(16).io_memory(64 * 1024)
+}
+
+/// Starts a shard on a thread of its own, pinned to `core` if one is given, and runs what `main` makes there.
+///
+/// # Errors
+/// When the executor cannot be built. A ring that cannot be opened is reported by [`Shard::join`].
+pub fn start<T, F, Fut>(core: Option<usize>, main: F) -> Result<Shard<T>, StartError>
+where
+    T: Send + 'static,
+    F: FnOnce() -> Fut + Send + 'static,
+    Fut: Future<Output = T> + 'static,
+{
+    probe()?;
+    let spawned = builder(core).spawn(move || async move {
+        let world = World::open().map_err(|e| StartError::Uring(explain(&e)))?;
+        world.run(async move { main().await }).await.ok_or(StartError::Panicked)
+    });
+    match spawned {
+        Ok(handle) => Ok(Shard(handle, core)),
+        Err(e) => Err(StartError::Executor { core, why: e.to_string() }),
+    }
+}
+
+/// Runs one shard, unpinned, and waits for it: for tools and tests.
+///
+/// # Errors
+/// Why it could not run.
+pub fn block_on<T, F, Fut>(main: F) -> Result<T, StartError>
+where
+    T: Send + 'static,
+    F: FnOnce() -> Fut + Send + 'static,
+    Fut: Future<Output = T> + 'static,
+{
+    start(None, main)?.join()
+}
+
+/// Whether io_uring can be used by this process, with everything a shard needs.
+///
+/// # Errors
+/// [`StartError::Uring`] with what to change.
+pub fn probe() -> Result<(), StartError> {
+    let ring = io_uring::IoUring::<io_uring::squeue::Entry>::builder()
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .setup_taskrun_flag()
+        .build(8);
+    match ring {
+        Ok(_) => Ok(()),
+        Err(e) => Err(StartError::Uring(explain(&e))),
+    }
+}
+
+/// `io_uring_enter` calls of this shard's ring since it was opened.
+pub fn enters() -> u64 {
+    crate::uring::ring::enters()
+}
+
+/// A request to stop that any thread can make and every shard can await.
+#[derive(Debug, Clone, Default)]
+pub struct Stop(Arc<StopState>);
+
+#[derive(Default)]
+struct StopState {
+    stopped: AtomicBool,
+    waiting: Mutex<Vec<(Arc<Remote>, usize)>>,
+    /// Those who wait in a simulated world, which has no ring to be woken through.
+    simulated: Mutex<Vec<Waker>>,
+}
+
+impl std::fmt::Debug for StopState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "StopState({})", self.stopped.load(Ordering::Relaxed))
+    }
+}
+
+impl Stop {
+    /// Not requested yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Asks everybody to stop.
+    pub fn request(&self) {
+        self.0.stopped.store(true, Ordering::SeqCst);
+        let waiting = std::mem::take(&mut *self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        for (remote, slot) in waiting {
+            remote.finish(slot);
+        }
+        let simulated = std::mem::take(&mut *self.0.simulated.lock().unwrap_or_else(PoisonError::into_inner));
+        simulated.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether stop was asked for.
+    pub fn is_requested(&self) -> bool {
+        self.0.stopped.load(Ordering::SeqCst)
+    }
+
+    /// Waits until stop is asked for.
+    ///
+    /// # Errors
+    /// When called outside a shard.
+    pub async fn requested(&self) -> io::Result<()> {
+        if backend() == Backend::Sim {
+            std::future::poll_fn(|cx| {
+                if self.is_requested() {
+                    return Poll::Ready(());
+                }
+                self.0.simulated.lock().unwrap_or_else(PoisonError::into_inner).push(cx.waker().clone());
+                Poll::Pending
+            })
+            .await;
+            return Ok(());
+        }
+        let remote = Remote::current().ok_or_else(|| io::Error::other("not on a shard's thread"))?;
+        let wait = Wait::new();
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).push((remote, wait.slot()));
+        std::future::poll_fn(|cx| {
+            wait.register(cx.waker());
+            if self.is_requested() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        Ok(())
+    }
+}

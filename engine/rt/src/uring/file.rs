@@ -1,0 +1,212 @@
+//! Files for direct I/O on the ring, and the commit of a batch by the method that suits the device.
+
+use std::cell::RefCell;
+use std::fs::OpenOptions;
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use io_uring::{opcode, types};
+use smallvec::SmallVec;
+
+use crate::BLOCK;
+use crate::buf::{AlignedBuf, Slice};
+use crate::file::CommitMethod;
+use crate::uring::blocking::{self, Lane};
+use crate::uring::ring;
+
+/// Slices in one write; a longer list is written in several.
+const IOV_MAX: usize = 1024;
+
+/// An open file. Clones share the descriptor.
+#[derive(Debug, Clone)]
+pub(crate) struct File {
+    file: Arc<std::fs::File>,
+    path: Arc<PathBuf>,
+}
+
+/// The error with the file's name in its text.
+fn named(path: &Path, doing: &str, e: &io::Error) -> io::Error {
+    io::Error::new(e.kind(), format!("{doing} {}: {e}", path.display()))
+}
+
+impl File {
+    pub(crate) async fn open(path: &Path, create: bool) -> io::Result<Self> {
+        let path = Arc::new(path.to_path_buf());
+        let at = Arc::clone(&path);
+        let file = blocking::run(Lane::Metadata, move || {
+            let mut options = OpenOptions::new();
+            options
+                .read(true)
+                .write(true)
+                .create_new(create)
+                .mode(0o644)
+                .custom_flags(libc::O_DIRECT | libc::O_CLOEXEC);
+            options.open(&*at)
+        })
+        .await?
+        .map_err(|e| named(&path, if create { "create" } else { "open" }, &e))?;
+        Ok(Self { file: Arc::new(file), path })
+    }
+
+    fn fd(&self) -> RawFd {
+        self.file.as_raw_fd()
+    }
+
+    fn named(&self, doing: &str, e: &io::Error) -> io::Error {
+        named(&self.path, doing, e)
+    }
+
+    pub(crate) async fn len(&self) -> io::Result<u64> {
+        let file = Arc::clone(&self.file);
+        let len = blocking::run(Lane::Metadata, move || file.metadata().map(|m| m.len())).await?;
+        len.map_err(|e| self.named("stat", &e))
+    }
+
+    pub(crate) async fn allocate(&self, len: u64) -> io::Result<()> {
+        let file = Arc::clone(&self.file);
+        let len = libc::off_t::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
+        let result = blocking::run(Lane::Metadata, move || {
+            // SAFETY: no pointers; the descriptor is open.
+            let rc = unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, len) };
+            if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        });
+        result.await?.map_err(|e| self.named("allocate", &e))
+    }
+
+    pub(crate) async fn read_at(&self, mut buf: AlignedBuf, offset: u64) -> io::Result<(AlignedBuf, usize)> {
+        let at = buf.as_mut_ptr();
+        let len = buf.len();
+        let kept = Rc::new(RefCell::new(Some(buf)));
+        let mut done = 0;
+        while done < len {
+            // SAFETY: `done` is below the buffer's length.
+            let to = unsafe { at.add(done) };
+            let part = u32::try_from(len - done).unwrap_or(1 << 30);
+            let entry = opcode::Read::new(types::Fd(self.fd()), to, part).offset(offset + done as u64).build();
+            let keep: Rc<dyn std::any::Any> = Rc::<RefCell<_>>::clone(&kept);
+            let n = ring::once(entry, Some(keep)).await.map_err(|e| self.named("read", &e))?;
+            if n == 0 {
+                break;
+            }
+            done += usize::try_from(n).unwrap_or(0);
+            if done % BLOCK != 0 {
+                // A direct read ends inside a block only at the end of the file.
+                break;
+            }
+        }
+        match kept.take() {
+            Some(buf) => Ok((buf, done)),
+            None => Err(io::Error::other("the read's buffer is gone")),
+        }
+    }
+
+    pub(crate) async fn write_at(&self, parts: &[Slice], offset: u64) -> io::Result<()> {
+        self.ring_write(parts, offset, 0).await.map_err(|e| self.named("write", &e))
+    }
+
+    pub(crate) async fn sync(&self) -> io::Result<()> {
+        let entry = opcode::Fsync::new(types::Fd(self.fd())).flags(types::FsyncFlags::DATASYNC).build();
+        let keep: Rc<dyn std::any::Any> = Rc::new(Arc::clone(&self.file));
+        ring::once(entry, Some(keep)).await.map(drop).map_err(|e| self.named("sync", &e))
+    }
+
+    pub(crate) async fn commit(&self, parts: &[Slice], offset: u64, method: CommitMethod) -> io::Result<()> {
+        match method {
+            CommitMethod::RingDsync => self.ring_write(parts, offset, libc::RWF_DSYNC).await,
+            CommitMethod::RingWriteThenSync => {
+                self.ring_write(parts, offset, 0).await?;
+                return self.sync().await;
+            }
+            CommitMethod::Thread => {
+                let file = Arc::clone(&self.file);
+                let parts: SmallVec<[Slice; 4]> = parts.iter().cloned().collect();
+                blocking::run(Lane::Commit, move || write_dsync(&file, &parts, offset)).await?
+            }
+        }
+        .map_err(|e| self.named("commit", &e))
+    }
+
+    async fn ring_write(&self, parts: &[Slice], mut offset: u64, flags: i32) -> io::Result<()> {
+        for parts in parts.chunks(IOV_MAX) {
+            let write = Rc::new(Write { iov: RefCell::new(vectors(parts)), _parts: parts.iter().cloned().collect() });
+            let mut done = 0;
+            loop {
+                let entry = {
+                    let iov = write.iov.borrow();
+                    let rest = &iov[done..];
+                    if rest.is_empty() {
+                        break;
+                    }
+                    let count = u32::try_from(rest.len()).unwrap_or(0);
+                    opcode::Writev::new(types::Fd(self.fd()), rest.as_ptr(), count)
+                        .offset(offset)
+                        .rw_flags(flags)
+                        .build()
+                };
+                let keep: Rc<dyn std::any::Any> = Rc::<Write>::clone(&write);
+                let n = ring::once(entry, Some(keep)).await?;
+                if n == 0 {
+                    return Err(io::ErrorKind::WriteZero.into());
+                }
+                let n = usize::try_from(n).unwrap_or(0);
+                offset += n as u64;
+                done = advance(&mut write.iov.borrow_mut(), done, n);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a ring write reads: the vectors, and the slices they point into.
+struct Write {
+    iov: RefCell<SmallVec<[libc::iovec; 8]>>,
+    _parts: SmallVec<[Slice; 8]>,
+}
+
+fn vectors(parts: &[Slice]) -> SmallVec<[libc::iovec; 8]> {
+    parts.iter().map(|p| libc::iovec { iov_base: p.as_ptr().cast_mut().cast(), iov_len: p.len() }).collect()
+}
+
+/// Accounts for `n` written bytes behind the first `done` vectors; returns how many are done now.
+fn advance(iov: &mut [libc::iovec], mut done: usize, mut n: usize) -> usize {
+    while let Some(v) = iov.get_mut(done) {
+        if n < v.iov_len {
+            v.iov_base = v.iov_base.cast::<u8>().wrapping_add(n).cast();
+            v.iov_len -= n;
+            break;
+        }
+        n -= v.iov_len;
+        done += 1;
+    }
+    done
+}
+
+/// A durable write on the calling thread.
+fn write_dsync(file: &std::fs::File, parts: &[Slice], mut offset: u64) -> io::Result<()> {
+    let mut iov = vectors(parts);
+    let mut done = 0;
+    while done < iov.len() {
+        let count = i32::try_from((iov.len() - done).min(IOV_MAX)).unwrap_or(0);
+        let at = libc::off_t::try_from(offset).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
+        // SAFETY: `count` vectors from `done` on point into `parts`, which are alive and immutable.
+        let n = unsafe { libc::pwritev2(file.as_raw_fd(), iov[done..].as_ptr(), count, at, libc::RWF_DSYNC) };
+        if n < 0 {
+            let e = io::Error::last_os_error();
+            if e.kind() == io::ErrorKind::Interrupted {
+                continue;
+            }
+            return Err(e);
+        }
+        if n == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        let n = usize::try_from(n).unwrap_or(0);
+        offset += n as u64;
+        done = advance(&mut iov, done, n);
+    }
+    Ok(())
+}

@@ -1,0 +1,123 @@
+//! Timers of one shard: a heap of deadlines, looked at by the driver on every turn.
+
+use std::cell::RefCell;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use slab::Slab;
+
+use crate::time::Instant;
+use crate::uring::clock;
+
+#[derive(Default)]
+struct Timers {
+    /// Deadline, slot, the slot's generation: an entry whose generation has passed belonged to a dropped timer.
+    heap: BinaryHeap<Reverse<(Instant, usize, u64)>>,
+    slots: Slab<(u64, Option<Waker>)>,
+    generation: u64,
+}
+
+thread_local! {
+    static TIMERS: RefCell<Timers> = RefCell::new(Timers::default());
+}
+
+/// Wakes every timer whose time has come; returns how many.
+pub(super) fn fire(now: Instant) -> usize {
+    let mut woken = 0;
+    while let Some(waker) = pop_due(now) {
+        waker.wake();
+        woken += 1;
+    }
+    woken
+}
+
+fn pop_due(now: Instant) -> Option<Waker> {
+    TIMERS.with_borrow_mut(|t| {
+        loop {
+            let &Reverse((deadline, slot, generation)) = t.heap.peek()?;
+            if deadline > now {
+                return None;
+            }
+            t.heap.pop();
+            if let Some((g, waker)) = t.slots.get_mut(slot)
+                && *g == generation
+                && let Some(waker) = waker.take()
+            {
+                return Some(waker);
+            }
+        }
+    })
+}
+
+/// The earliest deadline that somebody still waits for.
+pub(super) fn next_deadline() -> Option<Instant> {
+    TIMERS.with_borrow_mut(|t| {
+        loop {
+            let &Reverse((deadline, slot, generation)) = t.heap.peek()?;
+            if t.slots.get(slot).is_some_and(|(g, w)| *g == generation && w.is_some()) {
+                return Some(deadline);
+            }
+            t.heap.pop();
+        }
+    })
+}
+
+/// Forgets every timer of this thread; its executor has ended.
+pub(super) fn clear() {
+    let old = TIMERS.take();
+    drop(old);
+}
+
+pub(crate) fn sleep_until(deadline: Instant) -> Sleep {
+    Sleep { deadline, slot: None }
+}
+
+pub(crate) struct Sleep {
+    deadline: Instant,
+    slot: Option<(usize, u64)>,
+}
+
+impl Future for Sleep {
+    type Output = ();
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if clock::monotonic() >= self.deadline {
+            return Poll::Ready(());
+        }
+        let deadline = self.deadline;
+        TIMERS.with_borrow_mut(|t| {
+            if let Some((slot, generation)) = self.slot
+                && let Some((g, waker)) = t.slots.get_mut(slot)
+                && *g == generation
+            {
+                let fired = waker.is_none();
+                *waker = Some(cx.waker().clone());
+                if fired {
+                    t.heap.push(Reverse((deadline, slot, generation)));
+                }
+                return;
+            }
+            t.generation += 1;
+            let generation = t.generation;
+            let slot = t.slots.insert((generation, Some(cx.waker().clone())));
+            t.heap.push(Reverse((deadline, slot, generation)));
+            self.slot = Some((slot, generation));
+        });
+        Poll::Pending
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        let Some((slot, generation)) = self.slot else { return };
+        // The thread's storage may be gone already when an executor is torn down.
+        let _ = TIMERS.try_with(|t| {
+            let Ok(mut t) = t.try_borrow_mut() else { return };
+            if t.slots.get(slot).is_some_and(|(g, _)| *g == generation) {
+                t.slots.remove(slot);
+            }
+        });
+    }
+}

@@ -1,0 +1,149 @@
+//! The index log of a shard: full blocks of queue entries of all its queues, one behind the other in few files. Blocks
+//! are derived data: a block is trusted only with its checksum and its queue, and a lost one is rebuilt from the log.
+//!
+//! [`IndexLog`] is the bookkeeping in memory; [`crate::index_io`] moves blocks to and from the files.
+
+use std::collections::VecDeque;
+
+use ringmq_rt::buf::{AppendBuf, Slice};
+
+use crate::limits::{self, BLOCK_ENTRIES, INDEX_FILE_BLOCKS};
+use crate::log::to_usize;
+use crate::queue::{ENTRY, Entry};
+
+const MAGIC: u32 = u32::from_be_bytes(*b"RMqI");
+/// Magic, count, queue, (free), first queue offset, checksum; then unused up to the entries.
+const HEAD: usize = 96;
+const CRC_AT: usize = 24;
+const BLOCK: usize = ringmq_rt::BLOCK;
+
+const _: () = assert!(HEAD + BLOCK_ENTRIES * ENTRY == BLOCK);
+
+/// Blocks whose memory is allocated together.
+const CHUNK: usize = 32 * BLOCK;
+
+/// Whose entries a block holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BlockHead {
+    pub(crate) queue: u32,
+    pub(crate) first: u64,
+}
+
+/// A block of queue entries.
+#[derive(Debug, Clone)]
+pub(crate) struct IndexBlock(Slice);
+
+impl IndexBlock {
+    /// Takes a block that was read; `None` when it is not whole or not the one that begins at queue offset `first`.
+    pub(crate) fn check(bytes: Slice, first: u64) -> Option<Self> {
+        let word = |at: usize| bytes.get(at..)?.first_chunk().map(|b| u32::from_be_bytes(*b));
+        let found = u64::from(word(16)?) << 32 | u64::from(word(20)?);
+        let whole = bytes.len() == BLOCK
+            && word(0)? == MAGIC
+            && word(4)? as usize == BLOCK_ENTRIES
+            && found == first
+            && word(CRC_AT)? == checksum(&bytes);
+        whole.then_some(Self(bytes))
+    }
+
+    pub(crate) fn entry(&self, at: usize) -> Option<Entry> {
+        self.0.get(HEAD + at * ENTRY..)?.first_chunk().map(Entry::decode)
+    }
+}
+
+fn checksum(block: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&block[..CRC_AT]), &block[CRC_AT + 4..])
+}
+
+fn encode(out: &mut [u8], head: BlockHead, entries: &[[u8; ENTRY]]) {
+    out[..HEAD].fill(0);
+    out[..4].copy_from_slice(&MAGIC.to_be_bytes());
+    out[4..8].copy_from_slice(&(BLOCK_ENTRIES as u32).to_be_bytes());
+    out[8..12].copy_from_slice(&head.queue.to_be_bytes());
+    out[16..24].copy_from_slice(&head.first.to_be_bytes());
+    out[HEAD..].copy_from_slice(entries.as_flattened());
+    let crc = checksum(out);
+    out[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_be_bytes());
+}
+
+/// Which file a block is in, and where.
+pub(crate) fn file_of(block: u32) -> (u32, u64) {
+    (block / INDEX_FILE_BLOCKS, u64::from(block % INDEX_FILE_BLOCKS) * limits::BLOCK)
+}
+
+/// The blocks that are not yet on disk.
+#[derive(Debug)]
+pub(crate) struct IndexLog {
+    /// Blocks in front of it are written.
+    written: u32,
+    pending: VecDeque<Slice>,
+    chunk: Option<AppendBuf>,
+}
+
+impl IndexLog {
+    /// An index log that goes on with block `next`.
+    pub(crate) fn new(next: u32) -> Self {
+        Self { written: next, pending: VecDeque::new(), chunk: None }
+    }
+
+    /// Number of the next block.
+    pub(crate) fn next(&self) -> u32 {
+        self.written + u32::try_from(self.pending.len()).unwrap_or(u32::MAX)
+    }
+
+    pub(crate) fn written(&self) -> u32 {
+        self.written
+    }
+
+    pub(crate) fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    pub(crate) fn has_room(&self) -> bool {
+        self.pending.len() < limits::INDEX_PENDING_MAX
+    }
+
+    /// Appends a full block and gives its number; `None` when too many wait already, or memory is short.
+    pub(crate) fn append(&mut self, head: BlockHead, entries: &[[u8; ENTRY]]) -> Option<u32> {
+        assert_eq!(entries.len(), BLOCK_ENTRIES, "a block of the index log is full");
+        if !self.has_room() {
+            return None;
+        }
+        let number = self.next();
+        if self.chunk.as_ref().is_none_or(|chunk| chunk.remaining() < BLOCK) {
+            self.chunk = AppendBuf::new(CHUNK).ok();
+        }
+        let chunk = self.chunk.as_mut()?;
+        let at = chunk.len();
+        chunk.append(BLOCK, |out| encode(out, head, entries))?;
+        self.pending.push_back(chunk.slice(at..at + BLOCK));
+        Some(number)
+    }
+
+    /// A block that still waits for its write.
+    pub(crate) fn get(&self, block: u32) -> Option<IndexBlock> {
+        self.pending.get(to_usize(u64::from(block.checked_sub(self.written)?))).cloned().map(IndexBlock)
+    }
+
+    /// The next blocks to write, all into one file: the number of the first, and their bytes.
+    pub(crate) fn next_write(&self) -> Option<(u32, Vec<Slice>)> {
+        let room = INDEX_FILE_BLOCKS - self.written % INDEX_FILE_BLOCKS;
+        let count = self.pending.len().min(limits::INDEX_WRITE_BLOCKS).min(room as usize);
+        let mut parts: Vec<Slice> = Vec::new();
+        for block in self.pending.iter().take(count) {
+            if !parts.last_mut().is_some_and(|last| last.try_join(block)) {
+                parts.push(block.clone());
+            }
+        }
+        (count > 0).then_some((self.written, parts))
+    }
+
+    /// `count` blocks are written.
+    pub(crate) fn wrote(&mut self, count: u32) {
+        self.pending.drain(..count as usize);
+        self.written += count;
+        if self.pending.is_empty() {
+            self.chunk = None;
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! The queues of one shard: queue offset → position, size, tag hash. A queue keeps the entries behind its last full
+//! block in memory; the full blocks are in the shard's index log ([`crate::index_log`]) and the queue knows their
+//! numbers. Everything here is derived from the log and can be rebuilt from it.
+
+use std::collections::HashMap;
+use std::mem;
+use std::rc::Rc;
+
+use crate::index_log::{BlockHead, IndexLog};
+use crate::limits::BLOCK_ENTRIES;
+use crate::position::QueueId;
+
+/// Bytes of an entry.
+pub(crate) const ENTRY: usize = 20;
+
+/// Where one message of a queue lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// Byte offset in the shard's log.
+    pub(crate) offset: u64,
+    pub(crate) size: u32,
+    pub(crate) tags_code: i64,
+}
+
+impl Entry {
+    pub(crate) fn end(&self) -> u64 {
+        self.offset + u64::from(self.size)
+    }
+
+    pub(crate) fn encode(&self) -> [u8; ENTRY] {
+        let mut out = [0; ENTRY];
+        out[..8].copy_from_slice(&self.offset.to_be_bytes());
+        out[8..12].copy_from_slice(&self.size.to_be_bytes());
+        out[12..].copy_from_slice(&self.tags_code.to_be_bytes());
+        out
+    }
+
+    pub(crate) fn decode(bytes: &[u8; ENTRY]) -> Self {
+        let word = |at: usize| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        let long = |at: usize| u64::from(word(at)) << 32 | u64::from(word(at + 4));
+        Self { offset: long(0), size: word(8), tags_code: long(12).cast_signed() }
+    }
+}
+
+/// Where the entry of a queue offset is to be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    Tail(Entry),
+    /// Entry `at` of a block of the index log.
+    Block {
+        block: u32,
+        at: usize,
+    },
+    /// Outside the queue.
+    Nowhere,
+}
+
+/// One queue.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    pub(crate) topic: Rc<str>,
+    pub(crate) id: i32,
+    /// Log offset at which the queue came to be: a record in front of it belongs to an earlier queue of this name.
+    pub(crate) born: u64,
+    /// Queue offset of the first entry.
+    pub(crate) base: u64,
+    pub(crate) blocks: Vec<u32>,
+    pub(crate) tail: Vec<[u8; ENTRY]>,
+    /// Entries in front of this queue offset are known to be confirmed; found lazily.
+    visible: u64,
+    /// Batch in which it was last noted as touched.
+    touched: u64,
+    /// In the list of queues with something new for readers.
+    announced: bool,
+    /// In the list of queues whose blocks had no room in the index log.
+    waiting: bool,
+}
+
+impl Queue {
+    pub(crate) fn new(topic: Rc<str>, id: i32, born: u64, base: u64) -> Self {
+        Self {
+            topic,
+            id,
+            born,
+            base,
+            blocks: Vec::new(),
+            tail: Vec::new(),
+            visible: base,
+            touched: 0,
+            announced: false,
+            waiting: false,
+        }
+    }
+
+    /// Queue offset of the first entry in memory.
+    pub(crate) fn tail_start(&self) -> u64 {
+        self.base + (self.blocks.len() * BLOCK_ENTRIES) as u64
+    }
+
+    /// Queue offset of the next message.
+    pub(crate) fn next(&self) -> u64 {
+        self.tail_start() + self.tail.len() as u64
+    }
+
+    pub(crate) fn push(&mut self, entry: &Entry) {
+        if self.tail.len() == self.tail.capacity() {
+            // Ten thousand quiet queues must not hold ten thousand full tails, nor a full one more than a block.
+            let (len, left) = (self.tail.len(), BLOCK_ENTRIES.saturating_sub(self.tail.len()));
+            self.tail.reserve_exact(if left == 0 { len } else { len.max(16).min(left) });
+        }
+        self.tail.push(entry.encode());
+    }
+
+    /// Notes that the open `batch` has an entry of this queue; true for the first.
+    pub(crate) fn touch(&mut self, batch: u64) -> bool {
+        mem::replace(&mut self.touched, batch) != batch
+    }
+
+    /// Queue offset behind the last entry in front of the log offset `confirmed`.
+    pub(crate) fn visible(&mut self, confirmed: u64) -> u64 {
+        let start = self.tail_start();
+        // Only confirmed entries leave the tail.
+        self.visible = self.visible.max(start);
+        let hidden = &self.tail[crate::log::to_usize(self.visible - start)..];
+        self.visible += hidden.iter().take_while(|e| Entry::decode(e).end() <= confirmed).count() as u64;
+        self.visible
+    }
+
+    pub(crate) fn place(&self, queue_offset: u64) -> Place {
+        if queue_offset < self.base || queue_offset >= self.next() {
+            return Place::Nowhere;
+        }
+        match queue_offset.checked_sub(self.tail_start()) {
+            Some(at) => Place::Tail(Entry::decode(&self.tail[crate::log::to_usize(at)])),
+            None => {
+                let at = crate::log::to_usize(queue_offset - self.base);
+                Place::Block { block: self.blocks[at / BLOCK_ENTRIES], at: at % BLOCK_ENTRIES }
+            }
+        }
+    }
+
+    /// Moves the full blocks of confirmed entries to the index log, as far as that has room.
+    fn spill(&mut self, queue: QueueId, confirmed: u64, index: &mut IndexLog) {
+        let mut moved = 0;
+        for entries in self.tail.chunks_exact(BLOCK_ENTRIES) {
+            let confirmed = entries.last().is_some_and(|last| Entry::decode(last).end() <= confirmed);
+            let head = BlockHead { queue: queue.0, first: self.tail_start() };
+            let Some(block) = confirmed.then(|| index.append(head, entries)).flatten() else { break };
+            self.blocks.push(block);
+            moved += BLOCK_ENTRIES;
+        }
+        self.tail.drain(..moved);
+        if moved > 0 && self.tail.capacity() > 2 * BLOCK_ENTRIES {
+            self.tail.shrink_to(BLOCK_ENTRIES);
+        }
+    }
+
+    /// Bytes of memory it takes.
+    fn memory(&self) -> usize {
+        size_of::<Self>() + self.tail.capacity() * ENTRY + self.blocks.capacity() * size_of::<u32>()
+    }
+}
+
+/// All queues of a shard.
+#[derive(Debug, Default)]
+pub(crate) struct Queues {
+    slots: Vec<Option<Queue>>,
+    topics: HashMap<Rc<str>, Vec<(i32, QueueId)>, foldhash::fast::RandomState>,
+    free: Vec<u32>,
+    /// Queues with something new for readers since the list was last taken.
+    arrivals: Vec<QueueId>,
+    /// Queues with a full block that the index log had no room for.
+    backlog: Vec<QueueId>,
+}
+
+impl Queues {
+    pub(crate) fn find(&self, topic: &str, id: i32) -> Option<QueueId> {
+        let queues = self.topics.get(topic)?;
+        // Queue ids are mostly dense and in order.
+        let guess = usize::try_from(id).ok().and_then(|at| queues.get(at)).filter(|(found, _)| *found == id);
+        guess.or_else(|| queues.iter().find(|(found, _)| *found == id)).map(|(_, queue)| *queue)
+    }
+
+    pub(crate) fn get(&self, queue: QueueId) -> Option<&Queue> {
+        self.slots.get(queue.0 as usize)?.as_ref()
+    }
+
+    pub(crate) fn get_mut(&mut self, queue: QueueId) -> Option<&mut Queue> {
+        self.slots.get_mut(queue.0 as usize)?.as_mut()
+    }
+
+    /// The queue of this name, made if there is none.
+    pub(crate) fn find_or_create(&mut self, topic: &str, id: i32, born: u64, base: u64) -> QueueId {
+        self.find(topic, id).unwrap_or_else(|| {
+            let topic = self.topics.get_key_value(topic).map_or_else(|| Rc::from(topic), |(known, _)| Rc::clone(known));
+            self.insert(Queue::new(topic, id, born, base))
+        })
+    }
+
+    /// Takes a queue in whose name is not there yet.
+    pub(crate) fn insert(&mut self, queue: Queue) -> QueueId {
+        let (topic, number) = (Rc::clone(&queue.topic), queue.id);
+        let id = match self.free.pop() {
+            Some(slot) => QueueId(slot),
+            None => {
+                self.slots.push(None);
+                QueueId(u32::try_from(self.slots.len() - 1).unwrap_or_else(|_| panic!("more than 2^32 queues")))
+            }
+        };
+        self.slots[id.0 as usize] = Some(queue);
+        self.topics.entry(topic).or_default().push((number, id));
+        id
+    }
+
+    /// Forgets the queues of a topic that were there before the log offset `before`; returns how many.
+    pub(crate) fn remove_topic(&mut self, topic: &str, before: u64) -> usize {
+        let Some(queues) = self.topics.get_mut(topic) else { return 0 };
+        let (slots, free) = (&mut self.slots, &mut self.free);
+        let old = queues.len();
+        queues.retain(|(_, id)| {
+            let slot = &mut slots[id.0 as usize];
+            let later = slot.as_ref().is_some_and(|queue| queue.born >= before);
+            if !later {
+                *slot = None;
+                free.push(id.0);
+            }
+            later
+        });
+        let gone = old - queues.len();
+        if queues.is_empty() {
+            self.topics.remove(topic);
+        }
+        self.arrivals.retain(|id| self.slots[id.0 as usize].is_some());
+        self.backlog.retain(|id| self.slots[id.0 as usize].is_some());
+        gone
+    }
+
+    /// Forgets one queue.
+    pub(crate) fn remove_queue(&mut self, queue: QueueId) {
+        if let Some(gone) = self.slots[queue.0 as usize].take()
+            && let Some(queues) = self.topics.get_mut(&gone.topic)
+        {
+            queues.retain(|(_, id)| *id != queue);
+            self.free.push(queue.0);
+        }
+    }
+
+    /// The queues of a topic.
+    pub(crate) fn of_topic(&self, topic: &str) -> &[(i32, QueueId)] {
+        self.topics.get(topic).map_or(&[], Vec::as_slice)
+    }
+
+    /// Number of slots, for walking through all queues in pieces.
+    pub(crate) fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(crate) fn slot(&self, at: usize) -> Option<&Queue> {
+        self.slots.get(at)?.as_ref()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// The queues in `touched` have confirmed entries now: tells readers, and moves full blocks to the index log.
+    pub(crate) fn confirm(&mut self, touched: &[QueueId], confirmed: u64, index: &mut IndexLog) {
+        for &id in touched {
+            let Some(queue) = self.slots[id.0 as usize].as_mut() else { continue };
+            if !mem::replace(&mut queue.announced, true) {
+                self.arrivals.push(id);
+            }
+            queue.spill(id, confirmed, index);
+            if queue.tail.len() >= 2 * BLOCK_ENTRIES && !index.has_room() && !mem::replace(&mut queue.waiting, true) {
+                self.backlog.push(id);
+            }
+        }
+    }
+
+    /// Moves blocks that had no room before.
+    pub(crate) fn work_off(&mut self, confirmed: u64, index: &mut IndexLog) {
+        let slots = &mut self.slots;
+        self.backlog.retain(|&id| {
+            let Some(queue) = slots[id.0 as usize].as_mut() else { return false };
+            queue.spill(id, confirmed, index);
+            queue.waiting = !index.has_room();
+            queue.waiting
+        });
+    }
+
+    /// Moves the queues with something new to `out`.
+    pub(crate) fn take_arrivals(&mut self, out: &mut Vec<QueueId>) {
+        for id in self.arrivals.drain(..) {
+            if let Some(queue) = self.slots[id.0 as usize].as_mut() {
+                queue.announced = false;
+                out.push(id);
+            }
+        }
+    }
+
+    pub(crate) fn has_arrivals(&self) -> bool {
+        !self.arrivals.is_empty()
+    }
+
+    /// Bytes of memory that the queues take.
+    pub(crate) fn memory(&self) -> usize {
+        self.slots.iter().flatten().map(Queue::memory).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests;

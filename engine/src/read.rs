@@ -1,0 +1,349 @@
+//! Reading a queue: entries, then records, as slices that are never copied. One walk serves both ways: what it can get
+//! from memory it gets at once; where the disk is needed it says what, and goes on once that is there. Nothing beyond
+//! *confirmed* is seen.
+
+use std::rc::Rc;
+
+use ringmq_rt::Slice;
+use smallvec::SmallVec;
+
+use crate::cold;
+use crate::error::ReadError;
+use crate::index_log::IndexBlock;
+use crate::limits;
+use crate::log::to_usize;
+use crate::position::{Position, QueueOffset};
+use crate::queue::{Entry, Place};
+use crate::record;
+use crate::state::{Core, State};
+
+/// What a read found, in RocketMQ's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadStatus {
+    /// At least one message.
+    Found,
+    /// There is no such queue.
+    NoMatchedLogicQueue,
+    /// The queue has never had a message.
+    NoMessageInQueue,
+    /// The messages there are gone.
+    OffsetTooSmall,
+    /// The next message of the queue: worth waiting for.
+    OffsetOverflowOne,
+    /// Beyond the end of the queue.
+    OffsetOverflowBadly,
+    /// Messages were there, none passed the filter.
+    NoMatchedMessage,
+}
+
+/// The answer to a read.
+#[derive(Debug, Clone)]
+pub struct ReadBatch {
+    pub status: ReadStatus,
+    /// Where the reader goes on.
+    pub next: QueueOffset,
+    /// First message of the queue.
+    pub min: QueueOffset,
+    /// Behind the last message that readers see.
+    pub max: QueueOffset,
+    /// The records, each whole, one slice each.
+    pub records: SmallVec<[Slice; 4]>,
+    /// Their bytes together.
+    pub bytes: u64,
+}
+
+/// What to read.
+#[derive(Debug, Clone, Copy)]
+pub struct ReadRequest<'a> {
+    pub topic: &'a str,
+    pub queue_id: i32,
+    pub offset: QueueOffset,
+    /// At most this many messages.
+    pub max_messages: usize,
+    /// At most this many bytes, but always one message if one is there.
+    pub max_bytes: u64,
+}
+
+/// What memory could answer.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "looked at once, where it is made")]
+pub enum ReadPlan {
+    /// All of it.
+    Ready(ReadBatch),
+    /// The messages are on disk: ask [`read_cold`](crate::Shard::read_cold).
+    Cold,
+}
+
+/// What the walk cannot get from memory.
+#[derive(Debug, Clone, Copy)]
+enum Missing {
+    Index { block: u32, first: u64 },
+    Record(Entry),
+}
+
+/// A walk along a queue.
+#[derive(Debug)]
+struct Walk<'a> {
+    request: ReadRequest<'a>,
+    records: SmallVec<[Slice; 4]>,
+    bytes: u64,
+    /// Next queue offset to examine.
+    at: u64,
+    examined: u64,
+    /// What was fetched for the place where the walk stopped.
+    block: Option<(u32, IndexBlock)>,
+    record: Option<(Entry, Slice)>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(request: ReadRequest<'a>) -> Self {
+        let at = request.offset.0;
+        Self { request, records: SmallVec::new(), bytes: 0, at, examined: 0, block: None, record: None }
+    }
+
+    fn answer(&mut self, status: ReadStatus, next: u64, min: u64, max: u64) -> ReadBatch {
+        let records = std::mem::take(&mut self.records);
+        let (next, min, max) = (QueueOffset(next), QueueOffset(min), QueueOffset(max));
+        ReadBatch { status, next, min, max, records, bytes: self.bytes }
+    }
+
+    /// Goes on as far as memory allows: the answer, or what is missing.
+    fn go_on(
+        &mut self,
+        core: &Core,
+        state: &mut State,
+        filter: &mut dyn FnMut(i64) -> bool,
+    ) -> Result<Result<ReadBatch, Missing>, ReadError> {
+        let confirmed = state.confirmed();
+        let found = state.queues.find(self.request.topic, self.request.queue_id);
+        let Some(queue) = found.and_then(|id| state.queues.get_mut(id)) else {
+            return Ok(Ok(self.answer(ReadStatus::NoMatchedLogicQueue, 0, 0, 0)));
+        };
+        let (min, max) = (queue.base, queue.visible(confirmed));
+        let asked = self.request.offset.0;
+        let refused = match asked {
+            _ if max == 0 => Some((ReadStatus::NoMessageInQueue, 0)),
+            o if o < min => Some((ReadStatus::OffsetTooSmall, min)),
+            o if o == max => Some((ReadStatus::OffsetOverflowOne, o)),
+            o if o > max => Some((ReadStatus::OffsetOverflowBadly, max)),
+            _ => None,
+        };
+        if let Some((status, next)) = refused {
+            return Ok(Ok(self.answer(status, next, min, max)));
+        }
+        let Some(queue) = found.and_then(|id| state.queues.get(id)) else {
+            return Ok(Ok(self.answer(ReadStatus::NoMatchedLogicQueue, 0, 0, 0)));
+        };
+        while self.at < max && self.examined < limits::SCAN_MAX && self.records.len() < self.request.max_messages {
+            let entry = match queue.place(self.at) {
+                Place::Tail(entry) => entry,
+                Place::Nowhere => break,
+                Place::Block { block, at } => {
+                    let first = self.at - at as u64;
+                    match self.block(core, state, block).and_then(|b| b.entry(at)) {
+                        Some(entry) => entry,
+                        None => return Ok(Err(Missing::Index { block, first })),
+                    }
+                }
+            };
+            if filter(entry.tags_code) {
+                if !self.records.is_empty() && self.bytes + u64::from(entry.size) > self.request.max_bytes {
+                    break;
+                }
+                let Some(slice) = self.record(core, state, entry) else { return Ok(Err(Missing::Record(entry))) };
+                let own = Position::new(core.shard, entry.offset).to_wire();
+                if record::place(&slice) != Some((self.at.cast_signed(), own)) {
+                    let position = Position::new(core.shard, entry.offset);
+                    return Err(ReadError::Damaged { position, expected: "the record that its queue names" });
+                }
+                self.bytes += slice.len() as u64;
+                self.records.push(slice);
+            }
+            self.at += 1;
+            self.examined += 1;
+        }
+        let status = if self.records.is_empty() { ReadStatus::NoMatchedMessage } else { ReadStatus::Found };
+        let at = self.at;
+        Ok(Ok(self.answer(status, at, min, max)))
+    }
+
+    /// A block of the index from memory; the last one is kept at hand.
+    fn block(&mut self, core: &Core, state: &State, block: u32) -> Option<&IndexBlock> {
+        if self.block.as_ref().is_none_or(|(have, _)| *have != block) {
+            let found = state.index.get(block).or_else(|| core.index_cache.borrow_mut().get(block))?;
+            self.block = Some((block, found));
+        }
+        self.block.as_ref().map(|(_, found)| found)
+    }
+
+    fn record(&mut self, core: &Core, state: &State, entry: Entry) -> Option<Slice> {
+        if let Some((_, slice)) = self.record.take_if(|(have, _)| *have == entry) {
+            return Some(slice);
+        }
+        let len = u64::from(entry.size);
+        state.log.slice(entry.offset, len).or_else(|| cold::cached(core, entry.offset, len))
+    }
+}
+
+/// What memory has. Records that are found before the first one on disk are an answer too.
+pub(crate) fn read(
+    core: &Core,
+    request: ReadRequest<'_>,
+    filter: &mut dyn FnMut(i64) -> bool,
+) -> Result<ReadPlan, ReadError> {
+    let mut walk = Walk::new(request);
+    match core.with_mut(|s| walk.go_on(core, s, filter))? {
+        Ok(batch) => Ok(ReadPlan::Ready(batch)),
+        Err(_) if walk.records.is_empty() => Ok(ReadPlan::Cold),
+        Err(_) => {
+            let (min, max) = core.with_mut(|s| bounds(s, &request)).unwrap_or((0, 0));
+            let at = walk.at;
+            Ok(ReadPlan::Ready(walk.answer(ReadStatus::Found, at, min, max)))
+        }
+    }
+}
+
+/// The same with the disk's help.
+pub(crate) async fn read_cold(
+    core: &Rc<Core>,
+    request: ReadRequest<'_>,
+    filter: &mut dyn FnMut(i64) -> bool,
+) -> Result<ReadBatch, ReadError> {
+    let mut walk = Walk::new(request);
+    loop {
+        match core.with_mut(|s| walk.go_on(core, s, filter))? {
+            Ok(batch) => return Ok(batch),
+            Err(Missing::Index { block, first }) => {
+                let found = fetch_index(core, block, first).await?;
+                walk.block = Some((block, found));
+            }
+            Err(Missing::Record(entry)) => {
+                let slice = fetch(core, entry, u64::from(entry.size)).await?;
+                walk.record = Some((entry, slice));
+            }
+        }
+    }
+}
+
+/// First queue offset, and the one behind the last that readers see.
+pub(crate) fn bounds(state: &mut State, request: &ReadRequest<'_>) -> Option<(u64, u64)> {
+    let confirmed = state.confirmed();
+    let id = state.queues.find(request.topic, request.queue_id)?;
+    let queue = state.queues.get_mut(id)?;
+    Some((queue.base, queue.visible(confirmed)))
+}
+
+async fn fetch_index(core: &Rc<Core>, block: u32, first: u64) -> Result<IndexBlock, ReadError> {
+    match core.index_files.read(core.shard, block, first).await {
+        Ok(found) => {
+            core.index_cache.borrow_mut().insert(block, found.clone());
+            Ok(found)
+        }
+        Err(e) => {
+            if matches!(e, ReadError::IndexDamaged { .. }) {
+                crate::checkpoint::forget(core, &e).await;
+            }
+            Err(e)
+        }
+    }
+}
+
+/// The first `len` bytes of the record that `entry` names.
+async fn fetch(core: &Rc<Core>, entry: Entry, len: u64) -> Result<Slice, ReadError> {
+    let slice = cold::read(core, entry.offset, len).await?;
+    if record::total_len(&slice) == Some(u64::from(entry.size)) {
+        return Ok(slice);
+    }
+    let position = Position::new(core.shard, entry.offset);
+    Err(ReadError::Damaged { position, expected: "a record of the length that its queue names" })
+}
+
+/// The entry of one queue offset that readers see.
+async fn entry(core: &Rc<Core>, request: &ReadRequest<'_>, offset: u64) -> Result<Option<Entry>, ReadError> {
+    let place = core.with_mut(|s| {
+        let (_, max) = bounds(s, request)?;
+        let id = s.queues.find(request.topic, request.queue_id)?;
+        let queue = s.queues.get(id).filter(|_| offset < max)?;
+        Some(match queue.place(offset) {
+            Place::Block { block, at } => {
+                let known = s.index.get(block).or_else(|| core.index_cache.borrow_mut().get(block));
+                (Place::Block { block, at }, known)
+            }
+            other => (other, None),
+        })
+    });
+    Ok(match place {
+        None | Some((Place::Nowhere, _)) => None,
+        Some((Place::Tail(entry), _)) => Some(entry),
+        Some((Place::Block { at, .. }, Some(known))) => known.entry(at),
+        Some((Place::Block { block, at }, None)) => fetch_index(core, block, offset - at as u64).await?.entry(at),
+    })
+}
+
+/// The store time of the message at a queue offset.
+pub(crate) async fn store_time(
+    core: &Rc<Core>,
+    request: &ReadRequest<'_>,
+    offset: u64,
+) -> Result<Option<i64>, ReadError> {
+    let Some(entry) = entry(core, request, offset).await? else { return Ok(None) };
+    let len = (record::HEAD_BYTES as u64).min(u64::from(entry.size));
+    let head = match core.with(|s| s.log.slice(entry.offset, len)) {
+        Some(head) => head,
+        None => fetch(core, entry, len).await?,
+    };
+    Ok(record::store_time(&head))
+}
+
+/// The first message stored at `time_ms` or later; the end of the queue if there is none.
+pub(crate) async fn offset_by_time(
+    core: &Rc<Core>,
+    request: &ReadRequest<'_>,
+    time_ms: i64,
+) -> Result<Option<QueueOffset>, ReadError> {
+    let Some((mut low, mut high)) = core.with_mut(|s| bounds(s, request)) else { return Ok(None) };
+    while low < high {
+        let middle = low + (high - low) / 2;
+        match store_time(core, request, middle).await? {
+            Some(time) if time < time_ms => low = middle + 1,
+            Some(_) => high = middle,
+            // The queue was deleted meanwhile.
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(QueueOffset(low)))
+}
+
+/// The record that begins at a log offset, if one begins there and readers may see it.
+pub(crate) async fn record_at(core: &Rc<Core>, offset: u64) -> Result<Option<Slice>, ReadError> {
+    let confirmed = core.with(State::confirmed);
+    let head = record::HEAD_BYTES as u64;
+    let start = core.segments.start().unwrap_or(0);
+    if offset < start
+        || offset + head > confirmed
+        || core.segments.holding(offset).is_none_or(|s| offset + head > s.end)
+    {
+        return Ok(None);
+    }
+    let bytes = piece(core, offset, head).await?;
+    let own = Position::new(core.shard, offset).to_wire();
+    let Some(len) = record::total_len(&bytes).filter(|len| (limits::RECORD_MIN..=limits::RECORD_LIMIT).contains(len))
+    else {
+        return Ok(None);
+    };
+    let starts_here = record::place(&bytes).is_some_and(|(_, position)| position == own);
+    let fits = offset + len <= confirmed && core.segments.holding(offset).is_some_and(|s| offset + len <= s.end);
+    if !starts_here || !fits {
+        return Ok(None);
+    }
+    let whole = piece(core, offset, len).await?;
+    debug_assert_eq!(whole.len(), to_usize(len));
+    Ok(record::Head::parse(&whole).is_some().then_some(whole))
+}
+
+async fn piece(core: &Rc<Core>, offset: u64, len: u64) -> Result<Slice, ReadError> {
+    match core.with(|s| s.log.slice(offset, len)) {
+        Some(slice) => Ok(slice),
+        None => cold::read(core, offset, len).await,
+    }
+}

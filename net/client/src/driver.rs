@@ -1,0 +1,3 @@
+//! Drivers: what moves the bytes of [`crate::conn`]. There is one for plain threads.
+
+pub mod blocking;

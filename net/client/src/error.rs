@@ -1,0 +1,138 @@
+//! What can go wrong with a call, as one type. A refusal carries the server's code and remark unchanged, because
+//! callers decide by the code and people read the remark.
+
+use std::io;
+use std::time::Duration;
+
+use ringmq_protocol::batch::BatchError;
+use ringmq_protocol::code::{RequestCode, ResponseCode};
+use ringmq_protocol::command::{EncodeError, HeaderError};
+use ringmq_protocol::frame::FrameError;
+use ringmq_protocol::json::JsonError;
+use ringmq_protocol::message::RecordError;
+use ringmq_protocol::names::NameError;
+use ringmq_protocol::properties::PropertyError;
+use thiserror::Error;
+
+/// The result of every call of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a call has no result.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The address is not `host:port`, or its host has no address.
+    #[error("{addr} is not an address that can be reached: {source}")]
+    Address { addr: String, source: io::Error },
+    /// Nobody listens there, or the network does not lead there.
+    #[error("cannot connect to {addr}: {source}")]
+    Connect { addr: String, source: io::Error },
+    /// The connection broke while the call was under way; whether the server acted on it is not known.
+    #[error("the connection to {addr} broke during {request}: {reason}")]
+    Disconnected { addr: String, request: RequestCode, reason: Disconnect },
+    /// No reply came in time; whether the server acted on the request is not known.
+    #[error("{addr} did not answer {request} within {after:?}")]
+    Timeout { addr: String, request: RequestCode, after: Duration },
+    /// The server said no.
+    #[error("{addr} refused {request}: {code}{}", remark_suffix(.remark))]
+    Refused { addr: String, request: RequestCode, code: ResponseCode, remark: String },
+    /// The server answered something that RocketMQ's protocol does not allow.
+    #[error("{addr} answered {request} with something unreadable: {what}")]
+    Reply { addr: String, request: RequestCode, what: BadReply },
+    /// The request does not fit the protocol.
+    #[error("{request} cannot be encoded: {source}")]
+    Encode { request: RequestCode, source: EncodeError },
+    /// No name server was given.
+    #[error("no name server address is set")]
+    NoNameServer,
+    /// No broker of the topic's route can do what is wanted.
+    #[error("the route of topic {topic} has no broker that can {can}")]
+    NoBroker { topic: String, can: Ability },
+    /// The message cannot be sent, whatever the broker.
+    #[error("the message for topic {topic} is not valid: {fault}")]
+    Message { topic: String, fault: MessageFault },
+    /// A topic or group name that no broker accepts.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The tag expression of a subscription has no tag.
+    #[error("{expression:?} is not a tag expression")]
+    Filter { expression: String },
+    /// The operating system gives no more threads.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] io::Error),
+}
+
+/// What a route was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Ability {
+    #[error("take messages")]
+    Write,
+    #[error("be read from")]
+    Read,
+    #[error("be its master")]
+    Master,
+}
+
+/// Why a message is refused before it leaves.
+#[derive(Debug, Error)]
+pub enum MessageFault {
+    #[error("its body is empty")]
+    EmptyBody,
+    #[error("its body has {len} bytes, more than {max}")]
+    BodyTooLong { len: usize, max: usize },
+    #[error("its properties have {len} bytes, more than {max}")]
+    PropertiesTooLong { len: usize, max: usize },
+    #[error("of its properties, {name}: {fault}")]
+    Property { name: String, fault: PropertyError },
+    #[error(transparent)]
+    Topic(#[from] NameError),
+    #[error("a batch holds at least one message, all of one topic, none delayed and none for a retry topic")]
+    Batch,
+    #[error(transparent)]
+    BatchBody(#[from] BatchError),
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Disconnect {
+    #[error("the server closed it")]
+    Closed,
+    #[error("{0}")]
+    Io(io::ErrorKind),
+    #[error("{0}")]
+    Frame(#[from] FrameError),
+    #[error("{0}")]
+    Header(#[from] HeaderError),
+}
+
+/// What a reply lacks.
+#[derive(Debug, Error)]
+pub enum BadReply {
+    #[error("the field {0} is missing or not a number")]
+    Field(&'static str),
+    #[error(transparent)]
+    Json(#[from] JsonError),
+    #[error("a record in the body cannot be read: {0}")]
+    Record(#[from] RecordError),
+}
+
+fn remark_suffix(remark: &str) -> String {
+    if remark.is_empty() { String::new() } else { format!(", {remark}") }
+}
+
+impl Error {
+    /// The code of a refusal.
+    pub fn code(&self) -> Option<ResponseCode> {
+        match self {
+            Error::Refused { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+
+    /// Whether the server was not reached at all, or was lost.
+    pub fn is_unreachable(&self) -> bool {
+        matches!(
+            self,
+            Error::Address { .. } | Error::Connect { .. } | Error::Disconnected { .. } | Error::Timeout { .. }
+        )
+    }
+}
