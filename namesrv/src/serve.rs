@@ -173,7 +173,7 @@ impl Service for NameServerService {
         }
     }
 
-    fn closed(&self, conn: &Conn) {
+    fn closed(self: Rc<Self>, conn: &Conn) {
         self.server.borrow_mut().on_connection_closed(PeerId(conn.id().0));
     }
 }
