@@ -1,6 +1,7 @@
 //! The command line of `ringmq bench`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -53,6 +54,9 @@ pub struct LoadArgs {
     /// Process to watch during the measured time, usually the broker.
     #[arg(long, value_name = "PID")]
     pub watch_pid: Option<u32>,
+    /// Seconds to wait for what is late at the end: replies, and offsets that the broker has not counted yet.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
+    pub patience: f64,
     /// Write the result as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -135,6 +139,11 @@ pub enum PropertiesLike {
 }
 
 impl LoadArgs {
+    pub(crate) fn patience(&self) -> anyhow::Result<Duration> {
+        anyhow::ensure!((0.0..=3600.0).contains(&self.patience), "--patience must be from 0 to 3600 seconds");
+        Ok(Duration::from_secs_f64(self.patience))
+    }
+
     /// The CPUs of the load threads; `None` for one thread that is not pinned.
     pub(crate) fn cpus(&self) -> anyhow::Result<Option<Vec<usize>>> {
         self.cpu.as_deref().map(parse_cpu_list).transpose()

@@ -6,7 +6,6 @@ mod records;
 use std::process::ExitCode;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, ensure};
 use serde_json::json;
@@ -21,11 +20,8 @@ use crate::tally::Tally;
 use crate::target::{Range, Target};
 use crate::watch::{Sample, Usage};
 
-/// A broker that says nothing for so long is given up.
-const SILENCE: Duration = Duration::from_secs(10);
-
 pub(crate) fn run(args: &PullArgs) -> anyhow::Result<ExitCode> {
-    ensure!(args.seconds.is_none_or(|s| s.is_finite() && s > 0.0), "--seconds must be above zero");
+    ensure!(args.seconds.is_none_or(|s| s > 0.0 && s.is_finite()), "--seconds must be above zero");
     let load = &args.load;
     let target = Target::for_pulls(load)?;
     let ranges = target.ranges()?;
@@ -113,6 +109,7 @@ fn drive(args: &PullArgs, readers: Vec<Vec<Reader>>, cpus: Option<&[usize]>) -> 
         batch: args.batch,
         verify_crc: args.verify_crc,
     };
+    let patience = load.patience()?.as_nanos() as u64;
     let until = args.seconds.map(|seconds| (seconds * 1e9) as u64);
     let before = load.watch_pid.map(Sample::take).transpose()?;
     let clock = Clock::start();
@@ -126,7 +123,7 @@ fn drive(args: &PullArgs, readers: Vec<Vec<Reader>>, cpus: Option<&[usize]>) -> 
                 // Dropped when the lane ends, however it ends.
                 let _ended = ended;
                 pin(cpu)?;
-                Lane::new(readers, shape, spins, clock, until, SILENCE.as_nanos() as u64)?.run()
+                Lane::new(readers, shape, spins, clock, until, patience)?.run()
             }));
         }
         drop(ended);

@@ -102,9 +102,12 @@ pub(crate) struct Report {
     /// How late the generator itself was, open loop only.
     generator_lateness_us: Option<Percentiles>,
     generator_busy_share: f64,
+    /// Of the load threads, per request, the whole run. Says little when they spin.
+    generator_cpu_us_per_request: f64,
     refused: BTreeMap<i32, RefusalReport>,
     stray_replies: u64,
     unanswered: u64,
+    unsent: u64,
     lost_connections: u64,
     watched: Option<Usage>,
     watched_cpu_us_per_message: Option<f64>,
@@ -139,9 +142,11 @@ impl Report {
             latency_us: Percentiles::of(&tally.latency),
             generator_lateness_us: open_loop.then(|| Percentiles::of(&tally.lateness)),
             generator_busy_share: tally.busy_share(),
+            generator_cpu_us_per_request: tally.cpu_ns as f64 / 1e3 / (tally.requests as f64).max(1.0),
             refused: BTreeMap::new(),
             stray_replies: tally.stray_replies,
             unanswered: tally.unanswered,
+            unsent: tally.unsent,
             lost_connections: tally.lost_connections,
             watched,
             watched_cpu_us_per_message: watched.and_then(cpu_us),
@@ -167,6 +172,12 @@ impl Report {
         }
         if tally.unanswered > 0 {
             self.finding(format!("{} requests were never answered", tally.unanswered));
+        }
+        if tally.unsent > 0 {
+            self.finding(format!(
+                "{} requests that were due were never sent: the rate could not be kept",
+                tally.unsent
+            ));
         }
         if let Some(why) = &tally.first_loss {
             let lost = tally.lost_connections;
@@ -226,7 +237,12 @@ impl Report {
         if let Some(lateness) = &self.generator_lateness_us {
             percentile_line(&mut text, "lateness", lateness);
         }
-        let _ = writeln!(text, "  generator   busy {:.0}% of the time", self.generator_busy_share * 100.0);
+        let _ = writeln!(
+            text,
+            "  generator   busy {:.0}% of the time, {:.2} us of CPU a request",
+            self.generator_busy_share * 100.0,
+            self.generator_cpu_us_per_request
+        );
         if let Some(usage) = &self.watched {
             usage_line(&mut text, usage, self.watched_cpu_us_per_message);
         }

@@ -24,6 +24,12 @@ impl Schedule {
     pub(crate) fn advance(&mut self) {
         self.sent += 1;
     }
+
+    /// Messages that are due before `end_ns` and were not sent.
+    pub(crate) fn left_before(&self, end_ns: u64) -> u64 {
+        let due = ((end_ns as f64 - self.first_ns) / self.gap_ns).ceil().max(0.0) as u64;
+        due.saturating_sub(self.sent)
+    }
 }
 
 #[cfg(test)]
@@ -42,6 +48,10 @@ mod tests {
                 })
             })
             .collect();
+        let mut one = Schedule::constant(3_000.0, 1, 3);
+        assert_eq!(one.left_before(1_000_000_000), 1000);
+        one.advance();
+        assert_eq!((one.left_before(1_000_000_000), one.left_before(0)), (999, 0));
         due.sort_unstable();
         assert_eq!(due.len(), 3000);
         assert!(due.iter().enumerate().all(|(i, at)| at.abs_diff(i as u64 * 1_000_000_000 / 3000) <= 1));

@@ -5,7 +5,7 @@ pub(crate) mod lane;
 use std::process::ExitCode;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::Instant;
 
 use anyhow::{Context as _, anyhow, ensure};
 use serde_json::json;
@@ -25,8 +25,7 @@ use crate::wire::{SendShape, SendTemplates};
 const PRODUCER_GROUP: &str = "RingMQBenchProducer";
 const TAG: &str = "TagA";
 
-/// How long replies may take after the last request: longer than a broker waits for its slowest flush.
-const DRAIN: Duration = Duration::from_secs(10);
+const SECONDS_MAX: f64 = 7.0 * 86_400.0;
 
 pub(crate) fn run(args: &SendArgs) -> anyhow::Result<ExitCode> {
     check(args)?;
@@ -39,7 +38,7 @@ pub(crate) fn run(args: &SendArgs) -> anyhow::Result<ExitCode> {
     let senders = connect(args, &target, &body, lanes)?;
 
     let clock = Clock::start();
-    let span = span(args);
+    let span = span(args)?;
     let outcome = drive(args, senders, cpus.as_deref(), clock, span)?;
 
     let mut setup = Setup::new(load, target.labels(), args.rate.is_some())?;
@@ -53,14 +52,16 @@ pub(crate) fn run(args: &SendArgs) -> anyhow::Result<ExitCode> {
     let mut tally = outcome.tally;
     tally.measured_bytes = tally.measured_messages * u64::from(args.size);
     let mut report = Report::new("send", setup, &tally, args.seconds, outcome.watched);
-    judge(args, &target, &before, &tally, &outcome.audit, &mut report)?;
+    if let Err(error) = judge(args, &target, &before, &tally, &outcome.audit, &mut report) {
+        report.finding(format!("the audit is incomplete, the offsets cannot be asked for: {error:#}"));
+    }
     report.finish(load.json.as_deref())
 }
 
 fn check(args: &SendArgs) -> anyhow::Result<()> {
-    ensure!(args.seconds.is_finite() && args.seconds > 0.0, "--seconds must be above zero");
-    ensure!(args.warmup.is_finite() && args.warmup >= 0.0, "--warmup must not be negative");
-    ensure!(args.rate.is_none_or(|rate| rate.is_finite() && rate > 0.0), "--rate must be above zero");
+    ensure!(args.seconds > 0.0 && args.seconds <= SECONDS_MAX, "--seconds must be above zero, at most a week");
+    ensure!((0.0..=SECONDS_MAX).contains(&args.warmup), "--warmup must not be negative, at most a week");
+    ensure!(args.rate.is_none_or(|rate| rate > 0.0 && rate <= 1e9), "--rate must be above zero, at most 1e9");
     Ok(())
 }
 
@@ -76,10 +77,12 @@ fn body(size: u32) -> Vec<u8> {
     (0..size).map(|_| next()).collect()
 }
 
-fn span(args: &SendArgs) -> Span {
+fn span(args: &SendArgs) -> anyhow::Result<Span> {
     let measure_from = (args.warmup * 1e9) as u64;
     let send_until = measure_from + (args.seconds * 1e9) as u64;
-    Span { measure_from, send_until, give_up: send_until + DRAIN.as_nanos() as u64 }
+    let patience = args.load.patience()?.as_nanos() as u64;
+    let overtime_until = send_until + patience / 2;
+    Ok(Span { measure_from, send_until, overtime_until, give_up: send_until + patience })
 }
 
 /// Opens the connections, dealt to brokers in turn and then to lanes in turn.
@@ -183,6 +186,7 @@ fn judge(
     if audit.duplicates() > 0 {
         report.finding(format!("{} queue offsets were given out twice", audit.duplicates()));
     }
+    let settled_by = Instant::now() + args.load.patience()?;
     for found in audit.findings() {
         let (place, queue) = (usize::from(found.key.0), found.key.1);
         let label = format!("queue {queue} on {}", target.brokers[place].addr);
@@ -190,7 +194,7 @@ fn judge(
         if found.first < start {
             report.finding(format!("{label} gave out offset {}, but {start} were taken before", found.first));
         }
-        let max = target.settled_max(place, queue, found.last + 1)?;
+        let max = target.settled_max(place, queue, found.last + 1, settled_by)?;
         if max <= found.last {
             report.finding(format!("{label} acknowledged offset {}, but has only {max} messages", found.last));
         }

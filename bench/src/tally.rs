@@ -34,11 +34,15 @@ pub(crate) struct Tally {
     pub(crate) stray_replies: u64,
     /// Requests without a reply when the run was over or their connection broke.
     pub(crate) unanswered: u64,
+    /// Requests that an open loop owed and had no room for until the end.
+    pub(crate) unsent: u64,
     pub(crate) lost_connections: u64,
     pub(crate) first_loss: Option<String>,
     /// Of the measured time, nanoseconds summed over the threads, and how many of them were spent waiting.
     pub(crate) thread_ns: u64,
     pub(crate) waited_ns: u64,
+    /// CPU time of the load threads over the whole run, nanoseconds.
+    pub(crate) cpu_ns: u64,
 }
 
 impl Tally {
@@ -55,10 +59,12 @@ impl Tally {
             refusals: BTreeMap::new(),
             stray_replies: 0,
             unanswered: 0,
+            unsent: 0,
             lost_connections: 0,
             first_loss: None,
             thread_ns: 0,
             waited_ns: 0,
+            cpu_ns: 0,
         })
     }
 
@@ -87,9 +93,11 @@ impl Tally {
         self.measured_bytes += other.measured_bytes;
         self.stray_replies += other.stray_replies;
         self.unanswered += other.unanswered;
+        self.unsent += other.unsent;
         self.lost_connections += other.lost_connections;
         self.thread_ns += other.thread_ns;
         self.waited_ns += other.waited_ns;
+        self.cpu_ns += other.cpu_ns;
         if self.first_loss.is_none() {
             self.first_loss.clone_from(&other.first_loss);
         }

@@ -14,8 +14,7 @@ use crate::options::{LoadArgs, TargetArgs};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long an acknowledged message may stay outside of the broker's maximum offset. Apache's index lags a little.
-const OFFSETS_SETTLE: Duration = Duration::from_secs(10);
+/// An acknowledged message may stay outside of the broker's maximum offset for a while: Apache's index lags a little.
 const OFFSETS_ASK_AGAIN: Duration = Duration::from_millis(20);
 
 /// The topic's part on one broker.
@@ -98,13 +97,12 @@ impl Target {
         self.brokers.iter().map(|broker| (0..broker.queues).map(|queue| of_queue(broker, queue)).collect()).collect()
     }
 
-    /// Asks for a queue's maximum offset until it is `expected`, and gives up on a difference that stays.
-    pub(crate) fn settled_max(&self, broker: usize, queue: u32, expected: u64) -> anyhow::Result<u64> {
+    /// Asks for a queue's maximum offset until it is `expected`, or the time is over.
+    pub(crate) fn settled_max(&self, broker: usize, queue: u32, expected: u64, by: Instant) -> anyhow::Result<u64> {
         let broker = self.brokers.get(broker).ok_or_else(|| anyhow!("no broker {broker}"))?;
-        let deadline = Instant::now() + OFFSETS_SETTLE;
         loop {
             let max = self.admin.max_offset(&broker.addr, &self.topic, i32::try_from(queue)?)?.max(0) as u64;
-            if max >= expected || Instant::now() >= deadline {
+            if max >= expected || Instant::now() >= by {
                 return Ok(max);
             }
             // Nothing tells when a broker's index has caught up: ask again.

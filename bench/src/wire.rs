@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use ringmq_client::identity::ms_of_month;
+
 /// Version ordinal of the Java client 4.9.8, which the requests imitate.
 pub(crate) const CLIENT_VERSION: u16 = 409;
 
@@ -213,7 +215,7 @@ impl SendTemplate {
     fn set_time(&mut self, wall_ms: u64) {
         put_decimal(&mut self.bytes[self.born..self.born + BORN_DIGITS], wall_ms);
         if let Some(at) = self.uniq_key {
-            put_hex(&mut self.bytes[at + 20..at + 28], wall_ms);
+            put_hex(&mut self.bytes[at + 20..at + 28], ms_of_month(wall_ms as i64) as u64);
         }
     }
 }
@@ -283,8 +285,9 @@ mod tests {
         templates.append(OPAQUE_BASE + 5, 11, &mut out);
         let header_len = u32::from_be_bytes(out[4..8].try_into().unwrap()) as usize;
         assert_eq!(u32::from_be_bytes(out[..4].try_into().unwrap()) as usize, out.len() - 4);
-        let uniq =
-            format!("7F000001{:04X}00000007{:08X}0001", std::process::id() & 0xffff, 1_700_000_000_123u64 as u32);
+        // 2023-11-14T22:13:20.123Z, from the beginning of November on.
+        let of_month = ((13 * 24 + 22) * 60 + 13) * 60_000 + 20_123;
+        let uniq = format!("7F000001{:04X}00000007{of_month:08X}0001", std::process::id() & 0xffff);
         let want = format!(
             "{{\"code\":310,\"extFields\":{{\"a\":\"PG\",\"b\":\"T\",\"c\":\"TBW102\",\"d\":\"4\",\"e\":\"11\",\"f\":\"0\",\
              \"g\":\"1700000000123\",\"h\":\"0\",\"i\":\"UNIQ_KEY\\u0001{uniq}\\u0002WAIT\\u0001true\\u0002TAGS\\u0001TagA\",\

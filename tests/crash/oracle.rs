@@ -145,3 +145,71 @@ fn read_all(connection: &mut Connection, queue: i32, from: i64) -> Vec<Record> {
         }
     }
 }
+
+/// The oracle has to see what it is there for.
+mod tests {
+    use super::*;
+
+    fn record(offset: i64, name: &str) -> Record {
+        Record {
+            topic: TOPIC.to_owned(),
+            queue: 0,
+            queue_offset: offset,
+            position: 100 * offset,
+            sys_flag: 0,
+            body: format!("{name}|...").into_bytes(),
+            properties: String::new(),
+        }
+    }
+
+    fn queue() -> Queue {
+        let mut queue = Queue::default();
+        for (name, after) in [("a", None), ("b", Some(0)), ("c", Some(0))] {
+            queue.sent.insert(name.to_owned(), after);
+        }
+        queue.acknowledged.insert(1, "b".to_owned());
+        queue.seen.insert(0, "a".to_owned());
+        queue
+    }
+
+    fn check(names: &[(i64, &str)]) {
+        let stored: Vec<_> = names.iter().map(|(offset, name)| record(*offset, name)).collect();
+        queue().holds(0, 0, &stored);
+    }
+
+    #[test]
+    fn what_was_told_passes() {
+        check(&[(0, "a"), (1, "b"), (2, "c")]);
+        check(&[(0, "a"), (1, "b")]);
+    }
+
+    #[test]
+    #[should_panic(expected = "nobody sent")]
+    fn an_invented_message_is_seen() {
+        check(&[(0, "a"), (1, "b"), (2, "z")]);
+    }
+
+    #[test]
+    #[should_panic(expected = "has a gap")]
+    fn a_gap_is_seen() {
+        check(&[(0, "a"), (2, "c")]);
+    }
+
+    #[test]
+    #[should_panic(expected = "is there twice")]
+    fn a_double_is_seen() {
+        check(&[(0, "a"), (1, "b"), (2, "b")]);
+    }
+
+    #[test]
+    #[should_panic(expected = "was acknowledged")]
+    fn another_message_at_an_acknowledged_offset_is_seen() {
+        check(&[(0, "a"), (1, "c")]);
+    }
+
+    #[test]
+    #[should_panic(expected = "overtook")]
+    fn a_broken_order_is_seen() {
+        check(&[(0, "b")]);
+    }
+}

@@ -59,6 +59,9 @@ fn ask_and_wait(cluster: &Cluster) -> Vec<Connection> {
 
 #[test]
 fn slow_readers_of_large_pulls_are_held_back() {
+    if !super::strict() {
+        return super::support::skip("Apache's broker keeps all answers in memory and stops");
+    }
     let _alone = alone();
     let Some(cluster) = cluster(Settings::default()) else { return };
     cluster.broker.create_topic(LARGE, 1);

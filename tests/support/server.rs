@@ -65,7 +65,8 @@ pub(crate) struct Settings {
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { flush: Flush::Async, shards: 1, properties: Vec::new() }
+        // Two, so that a queue's home is not always where its connection is.
+        Settings { flush: Flush::Async, shards: 2, properties: Vec::new() }
     }
 }
 

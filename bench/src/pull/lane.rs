@@ -8,7 +8,7 @@ use mio::Token;
 
 use super::records::split_record;
 use crate::link::{Link, Scratch};
-use crate::pace::{Clock, Pace};
+use crate::pace::{Clock, Pace, thread_cpu_ns};
 use crate::reply::{Frame, Reply, ReplyScanner, remark};
 use crate::tally::Tally;
 use crate::wire::{HeaderKind, OPAQUE_BASE, OPAQUE_SPAN, encode};
@@ -135,7 +135,8 @@ impl<'a> Lane<'a> {
         (0..self.readers.len()).for_each(|i| self.refill(i));
         while self.under_way() > 0 && self.clock.now_ns() < last_reply + self.give_up_after {
             let give_up = last_reply + self.give_up_after;
-            self.tally.waited_ns += self.pace.wait(&self.clock, give_up, &mut ready)?;
+            let (from, to) = self.pace.wait(&self.clock, give_up, &mut ready)?;
+            self.tally.waited_ns += to - from;
             for i in &ready {
                 self.serve(*i);
             }
@@ -144,6 +145,7 @@ impl<'a> Lane<'a> {
             }
         }
         self.tally.thread_ns = last_reply - begun;
+        self.tally.cpu_ns = thread_cpu_ns();
         self.tally.unanswered += self.under_way();
         if self.until.is_none() {
             let left = |part: &Part| part.end - part.next;

@@ -7,7 +7,7 @@ use mio::Token;
 
 use crate::audit::Audit;
 use crate::link::{Link, Scratch};
-use crate::pace::{Clock, Pace};
+use crate::pace::{Clock, Pace, thread_cpu_ns};
 use crate::reply::{Frame, Reply, ReplyScanner, remark};
 use crate::schedule::Schedule;
 use crate::tally::Tally;
@@ -23,7 +23,16 @@ const SUCCESS: i32 = 0;
 pub(crate) struct Span {
     pub(crate) measure_from: u64,
     pub(crate) send_until: u64,
+    /// An open loop may send until then what was due before `send_until`.
+    pub(crate) overtime_until: u64,
     pub(crate) give_up: u64,
+}
+
+impl Span {
+    /// How much of a stretch of time lies in the measured time.
+    fn measured_part(&self, (from, to): (u64, u64)) -> u64 {
+        to.min(self.send_until).saturating_sub(from.max(self.measure_from))
+    }
 }
 
 /// A request that waits for its reply.
@@ -149,42 +158,47 @@ impl Lane {
     /// Sends until the time is over, then waits for the replies that are still out.
     pub(crate) fn run(mut self) -> anyhow::Result<(Tally, Audit)> {
         let mut ready = Vec::with_capacity(1024);
-        let mut kept_late = false;
+        let mut windows_full = false;
         if self.schedule.is_none() {
             (0..self.senders.len()).for_each(|i| self.refill(i));
         }
         loop {
             let now = self.clock.now_ns();
-            let over = now >= self.span.send_until;
-            if self.alive == 0 || now >= self.span.give_up || (over && self.under_way == 0) {
+            if self.alive == 0 || now >= self.span.give_up || (self.all_sent(now) && self.under_way == 0) {
                 break;
             }
-            let until = match &self.schedule {
-                Some(_) if !over => {
-                    kept_late = self.send_due(now, kept_late);
-                    self.wake_at(kept_late)
-                }
-                _ if over => self.span.give_up,
-                _ => self.span.send_until,
-            };
-            let waited = self.pace.wait(&self.clock, until, &mut ready)?;
-            if now >= self.span.measure_from && !over {
-                self.tally.waited_ns += waited;
+            if self.schedule.is_some() && !self.all_sent(now) {
+                windows_full = self.send_due(now, windows_full);
             }
+            let until = self.wake_at(now, windows_full);
+            let waited = self.pace.wait(&self.clock, until, &mut ready)?;
+            self.tally.waited_ns += self.span.measured_part(waited);
             for i in &ready {
                 self.serve(*i);
             }
         }
         self.tally.thread_ns = self.span.send_until - self.span.measure_from;
+        self.tally.cpu_ns = thread_cpu_ns();
         self.tally.unanswered += self.under_way;
+        self.tally.unsent = self.schedule.as_ref().map_or(0, |schedule| schedule.left_before(self.span.send_until));
         Ok((self.tally, self.audit))
     }
 
-    /// When an open loop has something to do again. With every window full only a reply can change that.
-    fn wake_at(&self, windows_full: bool) -> u64 {
+    /// An open loop sends whatever was due in its time, even if that takes longer.
+    fn all_sent(&self, now: u64) -> bool {
         match &self.schedule {
-            Some(schedule) if !windows_full => schedule.next_ns().min(self.span.send_until),
-            _ => self.span.send_until,
+            Some(schedule) => schedule.next_ns() >= self.span.send_until || now >= self.span.overtime_until,
+            None => now >= self.span.send_until,
+        }
+    }
+
+    /// When there is something to do again without an event. With every window full only a reply can change that.
+    fn wake_at(&self, now: u64, windows_full: bool) -> u64 {
+        match &self.schedule {
+            _ if self.all_sent(now) => self.span.give_up,
+            None => self.span.send_until,
+            Some(_) if windows_full => self.span.overtime_until,
+            Some(schedule) => schedule.next_ns(),
         }
     }
 
@@ -193,7 +207,7 @@ impl Lane {
         let Some(mut schedule) = self.schedule.take() else { return false };
         let wall_ms = self.clock.wall_ms(now);
         let mut full = false;
-        while schedule.next_ns() <= now {
+        while schedule.next_ns() <= now && schedule.next_ns() < self.span.send_until {
             let Some(i) = self.next_free() else {
                 full = true;
                 break;

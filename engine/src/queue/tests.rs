@@ -1,1 +1,83 @@
+use super::*;
 
+fn entry(n: u64) -> Entry {
+    Entry { offset: n * 100, size: 100, tags_code: -1 - n.cast_signed() }
+}
+
+#[test]
+fn an_entry_reads_back() {
+    let entry = Entry { offset: 1 << 55, size: u32::MAX, tags_code: i64::MIN };
+    assert_eq!(Entry::decode(&entry.encode()), entry);
+}
+
+#[test]
+fn only_confirmed_entries_are_visible_and_leave_for_the_index() {
+    let mut queues = Queues::default();
+    let mut index = IndexLog::new(40);
+    let id = queues.find_or_create("t", 3, 0, 0);
+    for n in 0..450 {
+        queues.get_mut(id).unwrap().push(&entry(n));
+    }
+    let check = |queues: &mut Queues, index: &mut IndexLog, confirmed: u64, blocks: &[u32], visible: u64| {
+        queues.confirm(&[id], confirmed, index);
+        let queue = queues.get_mut(id).unwrap();
+        assert_eq!(queue.visible(confirmed), visible);
+        assert_eq!((queue.blocks.as_slice(), queue.next()), (blocks, 450));
+    };
+    check(&mut queues, &mut index, 19_999, &[], 199);
+    check(&mut queues, &mut index, 20_000, &[40], 200);
+    check(&mut queues, &mut index, 45_000, &[40, 41], 450);
+    let queue = queues.get(id).unwrap();
+    assert_eq!(queue.place(400), Place::Tail(entry(400)));
+    assert_eq!(queue.place(399), Place::Block { block: 41, at: 199 });
+    assert_eq!(queue.place(450), Place::Nowhere);
+    assert_eq!(index.get(41).unwrap().entry(199), Some(entry(399)));
+    assert!(index.get(42).is_none() && index.get(39).is_none());
+}
+
+#[test]
+fn a_block_is_trusted_only_whole_and_where_it_belongs() {
+    let mut index = IndexLog::new(0);
+    let entries: Vec<_> = (0..BLOCK_ENTRIES as u64).map(|n| entry(n).encode()).collect();
+    index.append(BlockHead { queue: 1, first: 600 }, &entries).unwrap();
+    let (_, parts) = index.next_write().unwrap();
+    let check = |bytes: Vec<u8>, first| crate::index_log::IndexBlock::check(bytes.into(), first).is_some();
+    assert!(check(parts[0].to_vec(), 600));
+    assert!(!check(parts[0].to_vec(), 800));
+    assert!(!check(parts[0][..4000].to_vec(), 600));
+    for byte in [0, 5, 17, 25, 90, 96, 4095] {
+        let mut bad = parts[0].to_vec();
+        bad[byte] ^= 1;
+        assert!(!check(bad, 600), "byte {byte}");
+    }
+}
+
+#[test]
+fn a_full_index_keeps_the_entries_in_memory_until_there_is_room() {
+    let mut queues = Queues::default();
+    let mut index = IndexLog::new(0);
+    let id = queues.find_or_create("t", 0, 0, 0);
+    let count = (crate::limits::INDEX_PENDING_MAX as u64 + 3) * BLOCK_ENTRIES as u64;
+    for n in 0..count {
+        queues.get_mut(id).unwrap().push(&entry(n));
+    }
+    queues.confirm(&[id], u64::MAX, &mut index);
+    assert_eq!(queues.get(id).unwrap().tail.len(), 3 * BLOCK_ENTRIES);
+    index.wrote(10);
+    queues.work_off(u64::MAX, &mut index);
+    assert_eq!((queues.get(id).unwrap().tail.len(), queues.get(id).unwrap().next()), (0, count));
+}
+
+#[test]
+fn a_deleted_topic_takes_its_older_queues_along_and_no_later_one() {
+    let mut queues = Queues::default();
+    let old = queues.find_or_create("t", 0, 100, 0);
+    let other = queues.find_or_create("u", 0, 100, 0);
+    queues.find_or_create("t", 1, 900, 0);
+    assert_eq!(queues.remove_topic("t", 500), 1);
+    assert_eq!((queues.find("t", 0), queues.find("u", 0)), (None, Some(other)));
+    assert!(queues.find("t", 1).is_some() && queues.len() == 2);
+    assert_eq!(queues.find_or_create("w", 0, 1000, 7), old, "the slot is used again");
+    assert_eq!(queues.get(old).unwrap().next(), 7);
+    assert_eq!(queues.remove_topic("nothing", 500), 0);
+}

@@ -17,15 +17,15 @@ use thiserror::Error;
 /// The result of every call of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a call has no result.
+/// Why a call has no result. The text says all of it: there is no source below it to be printed once more.
 #[derive(Debug, Error)]
 pub enum Error {
     /// The address is not `host:port`, or its host has no address.
-    #[error("{addr} is not an address that can be reached: {source}")]
-    Address { addr: String, source: io::Error },
+    #[error("{addr} is not an address that can be reached: {reason}")]
+    Address { addr: String, reason: io::Error },
     /// Nobody listens there, or the network does not lead there.
-    #[error("cannot connect to {addr}: {source}")]
-    Connect { addr: String, source: io::Error },
+    #[error("cannot connect to {addr}: {reason}")]
+    Connect { addr: String, reason: io::Error },
     /// The connection broke while the call was under way; whether the server acted on it is not known.
     #[error("the connection to {addr} broke during {request}: {reason}")]
     Disconnected { addr: String, request: RequestCode, reason: Disconnect },
@@ -39,8 +39,8 @@ pub enum Error {
     #[error("{addr} answered {request} with something unreadable: {what}")]
     Reply { addr: String, request: RequestCode, what: BadReply },
     /// The request does not fit the protocol.
-    #[error("{request} cannot be encoded: {source}")]
-    Encode { request: RequestCode, source: EncodeError },
+    #[error("{request} cannot be encoded: {reason}")]
+    Encode { request: RequestCode, reason: EncodeError },
     /// No name server was given.
     #[error("no name server address is set")]
     NoNameServer,
@@ -58,7 +58,7 @@ pub enum Error {
     Filter { expression: String },
     /// The operating system gives no more threads.
     #[error("cannot start a thread: {0}")]
-    Thread(#[source] io::Error),
+    Thread(io::Error),
 }
 
 /// What a route was asked for.

@@ -47,7 +47,7 @@ impl Identity {
     pub fn unique_key(&self) -> String {
         let now_ms = now_ms();
         let counter = self.counter.fetch_add(1, Ordering::Relaxed);
-        self.source.id(now_ms - month_start_ms(now_ms), counter).as_str().to_owned()
+        self.source.id(ms_of_month(now_ms), counter).as_str().to_owned()
     }
 }
 
@@ -67,6 +67,11 @@ fn since_epoch() -> std::time::Duration {
 /// Milliseconds since 1970.
 pub fn now_ms() -> i64 {
     i64::try_from(since_epoch().as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The milliseconds since the month began, which unique keys hold.
+pub fn ms_of_month(now_ms: i64) -> i64 {
+    now_ms - month_start_ms(now_ms)
 }
 
 /// The first millisecond of the month in UTC. Java takes the month of its time zone; the difference only moves the

@@ -222,7 +222,7 @@ const READ_CHUNK: usize = 64 * 1024;
 impl Channel {
     fn open(addr: &str, shared: &Arc<Shared>) -> Result<Arc<Channel>> {
         let stream = connect(addr, shared.options.connect_timeout)?;
-        let failed = |source| Error::Connect { addr: addr.to_owned(), source };
+        let failed = |reason| Error::Connect { addr: addr.to_owned(), reason };
         stream.set_nodelay(true).map_err(failed)?;
         stream.set_write_timeout(Some(WRITE_TIMEOUT)).map_err(failed)?;
         let reading_half = stream.try_clone().map_err(failed)?;
@@ -280,7 +280,7 @@ impl Channel {
             if let Some(reason) = state.ended.clone() {
                 return Err(disconnected(reason));
             }
-            let done = encode(&mut state).map_err(|source| Error::Encode { request, source })?;
+            let done = encode(&mut state).map_err(|reason| Error::Encode { request, reason })?;
             (done, state.conn.take_outgoing())
         };
         (&self.stream).write_all(&bytes).map_err(|e| {
@@ -341,16 +341,16 @@ fn connect(addr: &str, timeout: Duration) -> Result<TcpStream> {
     for candidate in resolve(addr)? {
         match TcpStream::connect_timeout(&candidate, timeout) {
             Ok(stream) => return Ok(stream),
-            Err(source) => last = Some(source),
+            Err(reason) => last = Some(reason),
         }
     }
-    let source = last.unwrap_or_else(|| io::ErrorKind::NotFound.into());
-    Err(Error::Connect { addr: addr.to_owned(), source })
+    let reason = last.unwrap_or_else(|| io::ErrorKind::NotFound.into());
+    Err(Error::Connect { addr: addr.to_owned(), reason })
 }
 
 /// The addresses behind `host:port`.
 pub fn resolve(addr: &str) -> Result<Vec<SocketAddr>> {
-    let found = addr.to_socket_addrs().map_err(|source| Error::Address { addr: addr.to_owned(), source })?;
+    let found = addr.to_socket_addrs().map_err(|reason| Error::Address { addr: addr.to_owned(), reason })?;
     Ok(found.collect())
 }
 

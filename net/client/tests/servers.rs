@@ -1,0 +1,403 @@
+//! The client against servers that are played by the test: real sockets, replies written out by hand. What a real
+//! broker answers is tested elsewhere; here it is what happens when one does not.
+
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ringmq_client::conn::Request;
+use ringmq_client::{
+    Admin, ConsumerOptions, Error, Message, MessageQueue, NameServers, Producer, ProducerOptions, Pull, PullConsumer,
+    PullStatus, Remoting, SendStatus, TailStart, tail,
+};
+use ringmq_protocol::code::{RequestCode, ResponseCode};
+use ringmq_protocol::command::{Command, FLAG_RESPONSE};
+use ringmq_protocol::compress::inflate;
+use ringmq_protocol::frame::{FrameHead, PREFIX_LEN, Serialize};
+use ringmq_protocol::host::Host;
+use ringmq_protocol::message::{Property, RecordSpec};
+use ringmq_protocol::properties;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What a played server does with a request.
+enum Play {
+    Answer(i32, Vec<(&'static str, String)>, Vec<u8>),
+    Ignore,
+    HangUp,
+    Garbage,
+}
+
+type Script = dyn FnMut(&Command, &[u8]) -> Play + Send;
+
+/// Serves until the test ends; every connection runs the same script.
+fn serve(script: impl FnMut(&Command, &[u8]) -> Play + Send + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    let script: Arc<Mutex<Box<Script>>> = Arc::new(Mutex::new(Box::new(script)));
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let script = Arc::clone(&script);
+            thread::spawn(move || play(stream, &script));
+        }
+    });
+    addr
+}
+
+fn play(mut stream: TcpStream, script: &Mutex<Box<Script>>) {
+    let mut prefix = [0; PREFIX_LEN];
+    while stream.read_exact(&mut prefix).is_ok() {
+        let head = FrameHead::parse(&prefix).unwrap();
+        let mut rest = vec![0; head.frame_len() - PREFIX_LEN];
+        stream.read_exact(&mut rest).unwrap();
+        let (header, body) = rest.split_at(head.header_len as usize);
+        let request = Command::decode(head.serialize, header).unwrap();
+        let answer = script.lock().unwrap()(&request, body);
+        match answer {
+            Play::Answer(code, ext, body) => {
+                let mut reply = Command::request(code, request.opaque);
+                reply.flag = FLAG_RESPONSE;
+                reply.remark = (code != 0).then(|| format!("remark of {code}"));
+                reply.ext = ext.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+                let mut frame = Vec::new();
+                reply.encode_frame(Serialize::Json, &body, &mut frame).unwrap();
+                if !request.is_oneway() && stream.write_all(&frame).is_err() {
+                    return;
+                }
+            }
+            Play::Ignore => {}
+            Play::HangUp => return,
+            Play::Garbage => stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap(),
+        }
+    }
+}
+
+fn ok() -> Play {
+    Play::Answer(0, vec![], vec![])
+}
+
+fn stored(offset: i64) -> Play {
+    let ext = vec![("msgId", "ID".into()), ("queueId", "0".into()), ("queueOffset", offset.to_string())];
+    Play::Answer(0, ext, vec![])
+}
+
+/// A name server that knows one topic with one queue on each of these brokers.
+fn names(brokers: &[(&str, &str)]) -> NameServers {
+    let datas: Vec<String> = brokers
+        .iter()
+        .map(|(name, addr)| format!(r#"{{"brokerAddrs":{{"0":"{addr}"}},"brokerName":"{name}","cluster":"c"}}"#))
+        .collect();
+    let queues: Vec<String> = brokers
+        .iter()
+        .map(|(name, _)| {
+            format!(r#"{{"brokerName":"{name}","perm":6,"readQueueNums":1,"topicSysFlag":0,"writeQueueNums":1}}"#)
+        })
+        .collect();
+    let body = format!(r#"{{"brokerDatas":[{}],"queueDatas":[{}]}}"#, datas.join(","), queues.join(","));
+    let addr = serve(move |_, _| Play::Answer(0, vec![], body.clone().into_bytes()));
+    NameServers::new(&addr).unwrap()
+}
+
+fn ping() -> Request {
+    Request::new(RequestCode::GET_BROKER_CONFIG)
+}
+
+#[test]
+fn a_refusal_has_code_and_remark() {
+    let addr = serve(|_, _| Play::Answer(16, vec![], vec![]));
+    let error = Remoting::default().call(&addr, &ping(), SECOND).unwrap_err();
+    assert_eq!(error.code(), Some(ResponseCode::NO_PERMISSION));
+    let text = format!("{addr} refused GET_BROKER_CONFIG(26): NO_PERMISSION(16), remark of 16");
+    assert_eq!(error.to_string(), text);
+}
+
+#[test]
+fn silence_is_a_timeout_and_the_connection_goes_on() {
+    let mut asked = 0;
+    let addr = serve(move |_, _| {
+        asked += 1;
+        if asked == 1 { Play::Ignore } else { ok() }
+    });
+    let remoting = Remoting::default();
+    let begun = Instant::now();
+    let error = remoting.call(&addr, &ping(), Duration::from_millis(80)).unwrap_err();
+    assert!(matches!(error, Error::Timeout { .. }), "{error}");
+    assert!(begun.elapsed() >= Duration::from_millis(80));
+    remoting.call(&addr, &ping(), SECOND).unwrap();
+}
+
+#[test]
+fn a_broken_connection_fails_its_calls_at_once_and_the_next_call_connects_again() {
+    for broken in [|| Play::HangUp, || Play::Garbage] {
+        let mut asked = 0;
+        let addr = serve(move |_, _| {
+            asked += 1;
+            if asked == 1 { broken() } else { ok() }
+        });
+        let remoting = Remoting::default();
+        let begun = Instant::now();
+        let error = remoting.call(&addr, &ping(), Duration::from_secs(30)).unwrap_err();
+        assert!(matches!(error, Error::Disconnected { .. }), "{error}");
+        assert!(begun.elapsed() < Duration::from_secs(10));
+        remoting.call(&addr, &ping(), SECOND).unwrap();
+    }
+}
+
+#[test]
+fn many_threads_share_a_connection() {
+    let connections = Arc::new(AtomicUsize::new(0));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    let seen = Arc::clone(&connections);
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            seen.fetch_add(1, Ordering::SeqCst);
+            let echo = |request: &Command, body: &[u8]| {
+                let name = request.ext("name").unwrap().to_owned();
+                Play::Answer(0, vec![("name", name)], body.to_vec())
+            };
+            let script: Mutex<Box<Script>> = Mutex::new(Box::new(echo));
+            thread::spawn(move || play(stream, &script));
+        }
+    });
+    let remoting = Remoting::default();
+    remoting.call(&addr, &ping().with("name", "first"), SECOND).unwrap();
+    thread::scope(|scope| {
+        for thread in 0..8 {
+            let (remoting, addr) = (&remoting, &addr);
+            scope.spawn(move || {
+                for i in 0..50 {
+                    let name = format!("{thread}/{i}");
+                    let request = ping().with("name", &name).with_body(name.as_bytes());
+                    let received = remoting.call(addr, &request, SECOND * 5).unwrap();
+                    assert_eq!(received.command.ext("name"), Some(name.as_str()));
+                    assert_eq!(received.body, name.as_bytes());
+                }
+            });
+        }
+    });
+    assert_eq!(connections.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn the_next_name_server_is_asked_when_one_is_down() {
+    let down = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let up = serve(|_, _| Play::Answer(0, vec![], br#"{"topicList":["T"]}"#.to_vec()));
+    let admin = Admin::new(Remoting::default(), NameServers::new(&format!("{down};{up}")).unwrap());
+    assert_eq!(admin.topics().unwrap(), ["T"]);
+    let nobody = Admin::new(Remoting::default(), NameServers::new(&down).unwrap());
+    assert!(nobody.topics().unwrap_err().is_unreachable());
+}
+
+/// A producer between a broker that answers sends with `code` and one that stores.
+fn send_between(code: i32) -> (ringmq_client::Result<ringmq_client::SendReceipt>, usize) {
+    let tried = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&tried);
+    let bad = serve(move |request, _| {
+        if request.code != 310 {
+            return ok();
+        }
+        count.fetch_add(1, Ordering::SeqCst);
+        if code == -1 { Play::HangUp } else { Play::Answer(code, vec![], vec![]) }
+    });
+    let good = serve(|request, _| if request.code == 310 { stored(7) } else { ok() });
+    let producer = Producer::new(ProducerOptions::new("PG"), names(&[("bad", &bad), ("good", &good)])).unwrap();
+    // Two sends: one of them begins with the bad broker.
+    let first = producer.send(&Message::new("T", "x"));
+    let second = producer.send(&Message::new("T", "x"));
+    (first.and(second), tried.load(Ordering::SeqCst))
+}
+
+#[test]
+fn a_send_goes_to_another_broker_after_a_failure_that_may_pass() {
+    for code in [-1, 1, 2, 14, 16, 17] {
+        let (sent, tried) = send_between(code);
+        assert_eq!(sent.unwrap().queue.broker_name, "good", "code {code}");
+        assert_eq!(tried, 1, "code {code}");
+    }
+}
+
+#[test]
+fn a_send_that_no_broker_would_take_is_not_tried_again() {
+    let (sent, tried) = send_between(13);
+    assert_eq!(sent.unwrap_err().code(), Some(ResponseCode::MESSAGE_ILLEGAL));
+    assert_eq!(tried, 1);
+}
+
+#[test]
+fn a_send_ends_with_its_timeout_however_many_tries_are_left() {
+    let silent = serve(|_, _| Play::Ignore);
+    let options =
+        ProducerOptions { send_timeout: Duration::from_millis(150), retries: 100, ..ProducerOptions::new("PG") };
+    let producer = Producer::new(options, names(&[("a", &silent)])).unwrap();
+    for send in [Producer::send, |p: &Producer, m: &Message| p.send_to(m, &queue_of("a"))] {
+        let begun = Instant::now();
+        let error = send(&producer, &Message::new("T", "x")).unwrap_err();
+        assert!(matches!(error, Error::Timeout { .. }), "{error}");
+        assert!(begun.elapsed() < SECOND * 2);
+    }
+}
+
+fn queue_of(broker: &str) -> MessageQueue {
+    MessageQueue { broker_name: broker.into(), queue_id: 0, topic: "T".into() }
+}
+
+/// What arrives at a broker that stores everything.
+fn recording_broker() -> (String, Receiver<(Command, Vec<u8>)>) {
+    let (sender, receiver) = mpsc::channel();
+    let addr = serve(move |request, body| {
+        sender.send((request.clone(), body.to_vec())).unwrap();
+        if request.code == 310 || request.code == 320 { stored(0) } else { ok() }
+    });
+    (addr, receiver)
+}
+
+#[test]
+fn a_large_body_is_compressed_and_says_so() {
+    let (addr, seen) = recording_broker();
+    let producer = Producer::new(ProducerOptions::new("PG"), names(&[("a", &addr)])).unwrap();
+    let body = b"tea ".repeat(2000);
+    let receipt = producer.send(&Message::new("T", body.clone()).with_tag("A").with_key("k")).unwrap();
+    assert_eq!(receipt.status, SendStatus::Stored);
+    let (request, sent) = seen.recv().unwrap();
+    assert_eq!((request.ext("a"), request.ext("b"), request.ext("c")), (Some("PG"), Some("T"), Some("TBW102")));
+    assert_eq!(request.ext("f").unwrap().parse::<i32>().unwrap(), 0x1 | 0x300);
+    assert!(sent.len() < body.len());
+    assert_eq!(inflate(&sent, body.len()).unwrap(), body);
+    let text = request.ext("i").unwrap();
+    assert_eq!(properties::get(text, properties::UNIQ_KEY), Some(receipt.msg_id.as_str()));
+    assert_eq!(properties::get(text, properties::TAGS), Some("A"));
+    assert_eq!(properties::get(text, properties::KEYS), Some("k"));
+}
+
+#[test]
+fn a_batch_is_one_request_with_a_key_for_each_message() {
+    let (addr, seen) = recording_broker();
+    let producer = Producer::new(ProducerOptions::new("PG"), names(&[("a", &addr)])).unwrap();
+    let receipt = producer.send_batch(&[Message::new("T", "one"), Message::new("T", "two").with_tag("B")]).unwrap();
+    let (request, body) = seen.recv().unwrap();
+    assert_eq!((request.code, request.ext("m")), (320, Some("true")));
+    let messages: Vec<_> = ringmq_protocol::batch::BatchReader::new(&body, 10).map(Result::unwrap).collect();
+    assert_eq!(messages.iter().map(|m| m.body).collect::<Vec<_>>(), [b"one", b"two"]);
+    let keys: Vec<_> = messages.iter().map(|m| properties::get(m.properties, properties::UNIQ_KEY).unwrap()).collect();
+    assert_eq!(keys.join(","), receipt.msg_id);
+    assert_ne!(keys[0], keys[1]);
+    let mixed = producer.send_batch(&[Message::new("T", "one"), Message::new("U", "two")]);
+    assert!(matches!(mixed, Err(Error::Message { .. })));
+    assert!(matches!(producer.send_batch(&[]), Err(Error::Message { .. })));
+}
+
+#[test]
+fn a_producer_is_announced_and_leaves() {
+    let (addr, seen) = recording_broker();
+    let producer = Producer::new(ProducerOptions::new("PG"), names(&[("a", &addr)])).unwrap();
+    producer.send(&Message::new("T", "x")).unwrap();
+    let id = producer.client_id().to_owned();
+    let wait_for = |code: i32| loop {
+        let (request, body) = seen.recv_timeout(SECOND * 5).unwrap();
+        if request.code == code {
+            return (request, String::from_utf8(body).unwrap());
+        }
+    };
+    let (_, heartbeat) = wait_for(34);
+    assert!(heartbeat.contains(&id) && heartbeat.contains("\"PG\""), "{heartbeat}");
+    drop(producer);
+    assert_eq!(wait_for(35).0.ext("clientID"), Some(id.as_str()));
+}
+
+fn record(offset: i64, tag: &str, body: &[u8]) -> Vec<u8> {
+    let host = Host::new([127, 0, 0, 1].into(), 10911);
+    let spec = RecordSpec {
+        topic: "T",
+        queue_id: 0,
+        flag: 0,
+        sys_flag: 0,
+        born_timestamp: 1,
+        born_host: host,
+        store_host: host,
+        reconsume_times: 0,
+        prepared_offset: 0,
+        body: &[body],
+        body_max: 1 << 20,
+        properties: &[Property::Pair("TAGS", tag)],
+    };
+    let mut bytes = vec![0; spec.encoded_len().unwrap()];
+    spec.encode_into(&mut bytes, offset, 100 * offset, 2).unwrap();
+    bytes
+}
+
+fn pulled(code: i32, next: i64, body: Vec<u8>) -> Play {
+    let ext = vec![
+        ("nextBeginOffset", next.to_string()),
+        ("minOffset", "0".into()),
+        ("maxOffset", "9".into()),
+        ("suggestWhichBrokerId", "0".into()),
+    ];
+    Play::Answer(code, ext, body)
+}
+
+/// A broker with three messages in one queue, that loses the first connection it is asked to pull on.
+fn broker_with_three(hang_up_first: bool) -> String {
+    let mut lost = !hang_up_first;
+    serve(move |request, _| match request.code {
+        11 if !lost => {
+            lost = true;
+            Play::HangUp
+        }
+        11 => match request.ext("queueOffset").unwrap() {
+            "0" => pulled(0, 2, [record(0, "A", b"zero"), record(1, "B", b"one")].concat()),
+            "2" => pulled(0, 3, record(2, "A", b"two")),
+            "3" => Play::Ignore,
+            other => panic!("offset {other}"),
+        },
+        30 | 31 => Play::Answer(0, vec![("offset", if request.code == 30 { "3" } else { "0" }.into())], vec![]),
+        14 => Play::Answer(22, vec![], vec![]),
+        _ => ok(),
+    })
+}
+
+#[test]
+fn a_pull_brings_what_the_tags_let_through() {
+    let consumer = PullConsumer::new(ConsumerOptions::new("CG"), names(&[("a", &broker_with_three(false))])).unwrap();
+    consumer.subscribe("T", "A").unwrap();
+    let queues = consumer.queues("T").unwrap();
+    assert_eq!(queues, [queue_of("a")]);
+    let outcome = consumer.pull(&Pull::new(queues[0].clone(), 0)).unwrap();
+    assert_eq!((outcome.status, outcome.next_offset), (PullStatus::Found, 2));
+    let bodies: Vec<_> = outcome.messages.iter().map(|m| m.body.as_slice()).collect();
+    assert_eq!(bodies, [b"zero"]);
+    assert_eq!(consumer.offset(&queues[0]).unwrap(), None);
+    assert_eq!((consumer.min_offset(&queues[0]).unwrap(), consumer.max_offset(&queues[0]).unwrap()), (0, 3));
+    assert!(matches!(consumer.subscribe("T", " || "), Err(Error::Filter { .. })));
+}
+
+#[test]
+fn a_tail_goes_on_after_a_lost_connection_and_misses_nothing() {
+    let consumer = PullConsumer::new(ConsumerOptions::new("CG"), names(&[("a", &broker_with_three(true))])).unwrap();
+    let mut seen = Vec::new();
+    tail(&consumer, "T", TailStart::Earliest, |message| {
+        seen.push((message.queue_offset, message.body.clone()));
+        if seen.len() == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })
+    .unwrap();
+    assert_eq!(seen, [(0, b"zero".to_vec()), (1, b"one".to_vec()), (2, b"two".to_vec())]);
+}
+
+#[test]
+fn a_tail_ends_with_a_refusal_that_does_not_pass() {
+    let broker = serve(|request, _| match request.code {
+        11 => Play::Answer(16, vec![], vec![]),
+        30 | 31 => Play::Answer(0, vec![("offset", "0".into())], vec![]),
+        _ => ok(),
+    });
+    let consumer = PullConsumer::new(ConsumerOptions::new("CG"), names(&[("a", &broker)])).unwrap();
+    let error = tail(&consumer, "T", TailStart::Latest, |_| ControlFlow::Continue(())).unwrap_err();
+    assert_eq!(error.code(), Some(ResponseCode::NO_PERMISSION));
+}
