@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::ops::ControlFlow;
 
 use ringmq_client::{
-    ConsumerOptions, Message, NameServers, Producer, ProducerOptions, PullConsumer, ReceivedMessage, SendStatus,
+    ConsumerOptions, Error, Message, NameServers, Producer, ProducerOptions, PullConsumer, ReceivedMessage, SendStatus,
     TailStart, tail as follow,
 };
 
@@ -73,6 +73,10 @@ pub(crate) fn tail(args: &TailArgs) -> Result<(), Failure> {
             *left -= 1;
         }
         if written.is_err() || left == Some(0) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })
+    .map_err(|error| match error {
+        Error::NoBroker { topic, .. } => Failure::refused(format!("no broker has topic {topic} yet; a send makes it")),
+        other => other.into(),
     })?;
     match written {
         // Whoever read has seen enough.
