@@ -73,7 +73,7 @@ impl IndexFiles {
     }
 
     /// Writes blocks from number `first` on, which all belong into one file.
-    async fn write(&self, first: u32, parts: &[Slice]) -> io::Result<()> {
+    pub(crate) async fn write(&self, first: u32, parts: &[Slice]) -> io::Result<()> {
         let (number, offset) = file_of(first);
         let file = self.file(number).await?;
         let end = offset + parts.iter().map(|p| p.len() as u64).sum::<u64>();

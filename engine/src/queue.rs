@@ -140,7 +140,7 @@ impl Queue {
     }
 
     /// Moves the full blocks of confirmed entries to the index log, as far as that has room.
-    fn spill(&mut self, confirmed: u64, index: &mut IndexLog) {
+    pub(crate) fn spill(&mut self, confirmed: u64, index: &mut IndexLog) {
         let mut moved = 0;
         for entries in self.tail.chunks_exact(BLOCK_ENTRIES) {
             let confirmed = entries.last().is_some_and(|last| Entry::decode(last).end() <= confirmed);
