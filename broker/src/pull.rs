@@ -19,7 +19,7 @@ use ringmq_rt::spawn;
 use ringmq_rt::time::{Instant, now};
 
 use crate::group_config::Group;
-use crate::limits::{LOG_BUFFERS_MAX, SHARD_OUTPUT_MAX};
+use crate::limits::{LOG_BUFFERS_SPARE, SHARD_OUTPUT_MAX};
 use crate::log::Log;
 use crate::mail::{Answer, Ask, Mail, PullJob, Told, status_name};
 use crate::node::{CONTROL, Node, log_frame_error};
@@ -33,8 +33,7 @@ pub fn request(node: &Rc<Node>, conn: &Rc<Conn>, view: &HeaderView<'_>, frame: &
         Ok(header) => header,
         Err(error) => return node.refuse(to, &Refusal::failed(error.to_string())),
     };
-    // Answers hold log buffers until they are sent: readers that do not read must not use up the shard's memory.
-    if node.registry.output_bytes() > SHARD_OUTPUT_MAX || aligned_bytes() > LOG_BUFFERS_MAX {
+    if holds_too_much(node, conn) {
         let remark = "the broker holds too many answers that clients do not read; pull again later";
         return node.refuse(to, &Refusal::new(ResponseCode::FLOW_CONTROL, remark));
     }

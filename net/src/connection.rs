@@ -182,7 +182,8 @@ impl Conn {
         self.active.get()
     }
 
-    pub(crate) fn has_output(&self) -> bool {
+    /// Whether answers wait that the peer has not taken yet.
+    pub fn has_output(&self) -> bool {
         !self.out.borrow().is_empty()
     }
 
