@@ -33,6 +33,8 @@ pub struct ControlShard {
     dir: PathBuf,
     queue: RefCell<Vec<Queued>>,
     work: Event,
+    /// Changes are being carried out.
+    busy: Cell<bool>,
     announcer: RefCell<Option<Rc<Announcer>>>,
     stopping: Cell<bool>,
 }
@@ -95,6 +97,7 @@ impl ControlShard {
             dir,
             queue: RefCell::default(),
             work: Event::new(),
+            busy: Cell::new(false),
             announcer: RefCell::default(),
             stopping: Cell::new(false),
         });
@@ -129,7 +132,8 @@ impl ControlShard {
     /// # Errors
     /// When a file could not be written; the change is in force until the next start.
     pub async fn apply(self: &Rc<Self>, changes: Changes) -> Result<(), String> {
-        if changes.is_empty() {
+        // Nothing to carry out may still mean to wait: what was found in the tables may be on its way to the others.
+        if changes.is_empty() && !self.busy.get() && self.queue.borrow().is_empty() {
             return Ok(());
         }
         let done = Rc::new(Done::default());
@@ -154,6 +158,7 @@ impl ControlShard {
             if queued.is_empty() {
                 continue;
             }
+            self.busy.set(true);
             let saved = self.save_tables().await;
             if let Err(error) = &saved {
                 tracing::error!(%error, "a table could not be saved");
@@ -166,6 +171,7 @@ impl ControlShard {
             if registers && let Some(announcer) = self.announcer() {
                 announcer.changed();
             }
+            self.busy.set(false);
             for Queued { done, .. } in queued {
                 *done.result.borrow_mut() = Some(saved.clone());
                 done.event.notify();

@@ -62,6 +62,23 @@ pub const TABLE_FILE_MAX: usize = 512 * 1024 * 1024;
 /// Bytes of a name server's reply body (the order-topic table): a longer one is ignored, and a warning says so.
 pub const REGISTER_REPLY_MAX: usize = 4 * 1024 * 1024;
 
+/// Messages in one batch: a longer batch is refused with MESSAGE_ILLEGAL.
+pub const BATCH_MESSAGES_MAX: usize = 65_536;
+
+/// Pulls that wait for a message on one log shard: a further one is answered at once with what there is.
+pub const HELD_PULLS_MAX: usize = 200_000;
+
+/// Answer bytes that wait on one executor's connections: above it pulls are answered FLOW_CONTROL, and clients pull again
+/// a moment later.
+pub const SHARD_OUTPUT_MAX: usize = 64 * 1024 * 1024;
+
+/// Aligned buffers of the whole process, which answers that clients do not read keep alive: above it pulls are answered
+/// FLOW_CONTROL.
+pub const LOG_BUFFERS_MAX: usize = 512 * 1024 * 1024;
+
+/// Posts that wait in one executor's mailbox: a request that finds it full is answered SYSTEM_BUSY.
+pub const MAILBOX_MAX: usize = 16_384;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,20 +110,3 @@ mod tests {
         const { assert!(OFFSET_PAIRS_MAX + OFFSETS_MAX + REST <= NODES_MAX) };
     }
 }
-
-/// Messages in one batch: a longer batch is refused with MESSAGE_ILLEGAL.
-pub const BATCH_MESSAGES_MAX: usize = 65_536;
-
-/// Pulls that wait for a message on one log shard: a further one is answered at once with what there is.
-pub const HELD_PULLS_MAX: usize = 200_000;
-
-/// Answer bytes that wait on one executor's connections: above it pulls are answered FLOW_CONTROL, and clients pull again
-/// a moment later.
-pub const SHARD_OUTPUT_MAX: usize = 64 * 1024 * 1024;
-
-/// Aligned buffers of the whole process, which answers that clients do not read keep alive: above it pulls are answered
-/// FLOW_CONTROL.
-pub const LOG_BUFFERS_MAX: usize = 512 * 1024 * 1024;
-
-/// Posts that wait in one executor's mailbox: a request that finds it full is answered SYSTEM_BUSY.
-pub const MAILBOX_MAX: usize = 16_384;

@@ -13,7 +13,7 @@ use ringmq_engine::{Shard, ShardId, Store, StoreMeta, StoreOptions};
 use ringmq_net::{Registry, Server};
 use ringmq_rt::host::{self, StartError, Stop};
 use ringmq_rt::mesh::{Mesh, Post};
-use ringmq_rt::net::ListenOptions;
+use ringmq_rt::net::{ListenOptions, Listener};
 use ringmq_rt::{spawn, yield_now};
 
 use crate::announce::Announcer;
@@ -189,7 +189,15 @@ async fn close_logs(node: &Rc<Node>) -> Result<Vec<(ShardId, u64)>, String> {
 }
 
 fn listen(node: &Rc<Node>, server: &Server<Node>, addresses: &[SocketAddr]) -> Result<Vec<SocketAddr>, String> {
-    let options = ListenOptions { reuse_port: node.post.shards() > 1, ..ListenOptions::default() };
+    let shared = node.post.shards() > 1;
+    if shared && node.me() == CONTROL {
+        // Executors share the port, and so could another broker by mistake: take it alone for a moment first.
+        for &address in addresses {
+            let alone = ListenOptions { reuse_port: false, ..ListenOptions::default() };
+            Listener::bind(address, alone).map_err(|e| format!("cannot listen on {address}: {e}"))?;
+        }
+    }
+    let options = ListenOptions { reuse_port: shared, ..ListenOptions::default() };
     addresses.iter().map(|&address| server.listen(address, options).map_err(|e| e.to_string())).collect()
 }
 

@@ -254,3 +254,40 @@ fn what_is_not_served_is_refused_in_words() {
     assert_eq!(client.publish("fine", 0, "t", b"x").code, 0);
     running.stop();
 }
+
+#[test]
+fn first_sends_and_pulls_of_many_clients_at_once_all_succeed() {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let running = run(settings(dir.path(), 2, FlushPolicy::Async));
+    let addr = running.addr;
+    let clients: Vec<_> = (0..24)
+        .map(|i| {
+            std::thread::spawn(move || {
+                let mut client = Client::new(addr);
+                assert_eq!(client.publish("everybody", i % 4, "t", b"x").code, 0);
+                let (answer, _) = client.pull("everybody", i % 4, 0, 5000, "*");
+                assert_eq!(answer.code, 0, "{answer:?}");
+            })
+        })
+        .collect();
+    for client in clients {
+        client.join().unwrap();
+    }
+    running.stop();
+}
+
+#[test]
+fn a_port_that_another_broker_has_is_not_shared() {
+    let (one, two) = (
+        tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap(),
+        tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap(),
+    );
+    let running = run(settings(one.path(), 2, FlushPolicy::Async));
+    let second = Settings { port: running.addr.port(), ..settings(two.path(), 2, FlushPolicy::Async) };
+    let refused = start(second, &Stop::new(), |_| ()).unwrap().join().unwrap_err();
+    assert!(refused.contains("cannot listen"), "{refused}");
+    let same_store = settings(one.path(), 1, FlushPolicy::Async);
+    let refused = start(same_store, &Stop::new(), |_| ()).unwrap().join().unwrap_err();
+    assert!(refused.contains("in use by another process"), "{refused}");
+    running.stop();
+}

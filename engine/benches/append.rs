@@ -1,6 +1,8 @@
 //! What an append costs on the shard's thread: encode into the log buffer, checksum, queue entry, and the seal and the
 //! write of its batch, on the real backend under ASYNC_FLUSH with 1 KiB bodies.
 
+#![expect(clippy::unwrap_used, reason = "a bench that cannot go on stops")]
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 

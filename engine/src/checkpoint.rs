@@ -13,7 +13,7 @@ use crate::index_io::IndexFiles;
 use crate::limits;
 use crate::position::{Epoch, ShardId};
 use crate::queue::{ENTRY, Queue, Queues};
-use crate::state::Core;
+use crate::state::{Core, State};
 
 const MAGIC: &[u8; 8] = b"RMqSNAP\n";
 const VERSION: u32 = 1;
@@ -222,7 +222,9 @@ pub(crate) async fn take(core: &Rc<Core>) -> Result<(), NotTaken> {
     core.index_work.notify();
     core.progress.wake_all();
     core.flushed(end).await.map_err(|_| NotTaken::Unfit)?;
-    let done = || core.with(|s| (s.is_poisoned() || s.index.written() >= index_next).then(|| s.is_poisoned()));
+    // On a full disk the index cannot follow; the next try may find room.
+    let stuck = |s: &State| s.is_poisoned() || s.index_has_no_room();
+    let done = || core.with(|s| (stuck(s) || s.index.written() >= index_next).then(|| stuck(s)));
     if core.progress.until(done).await {
         return Err(NotTaken::Unfit);
     }

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use ringmq_rt::{AlignedBuf, File, Slice, fs, sleep, timeout};
 
 use crate::error::{OpenError, ReadError};
-use crate::index_log::{IndexBlock, file_of};
+use crate::index_log::{BlockHead, IndexBlock, file_of};
 use crate::limits::{self, INDEX_GROW_BLOCKS};
 use crate::position::ShardId;
 use crate::state::{Core, Room, State};
@@ -73,7 +73,7 @@ impl IndexFiles {
     }
 
     /// Writes blocks from number `first` on, which all belong into one file.
-    async fn write(&self, first: u32, parts: &[Slice]) -> io::Result<()> {
+    pub(crate) async fn write(&self, first: u32, parts: &[Slice]) -> io::Result<()> {
         let (number, offset) = file_of(first);
         let file = self.file(number).await?;
         let end = offset + parts.iter().map(|p| p.len() as u64).sum::<u64>();
@@ -98,15 +98,15 @@ impl IndexFiles {
         Ok(())
     }
 
-    /// Reads a block that is written and must begin at queue offset `first`.
-    pub(crate) async fn read(&self, shard: ShardId, block: u32, first: u64) -> Result<IndexBlock, ReadError> {
+    /// Reads a block that is written and must be the one that `head` names.
+    pub(crate) async fn read(&self, shard: ShardId, block: u32, head: BlockHead) -> Result<IndexBlock, ReadError> {
         let (number, offset) = file_of(block);
         let failed = |error| ReadError::Io { path: self.path(number), at: offset, error };
         let file = self.file(number).await.map_err(failed)?;
         let buf = AlignedBuf::new(ringmq_rt::BLOCK)?;
         let (buf, len) = file.file.read_at(buf, offset).await.map_err(failed)?;
         let whole = (len == buf.len()).then(|| buf.freeze());
-        whole.and_then(|b| IndexBlock::check(b, first)).ok_or(ReadError::IndexDamaged { shard, block })
+        whole.and_then(|b| IndexBlock::check(b, head)).ok_or(ReadError::IndexDamaged { shard, block })
     }
 }
 
@@ -114,10 +114,11 @@ impl IndexFiles {
 pub(crate) async fn run(core: Rc<Core>) {
     loop {
         let (pending, urgent) = core.with(|s| (s.index.pending(), s.index_urgent()));
+        // What is left then is derived data that no snapshot refers to.
+        if core.with(State::is_ending) {
+            return;
+        }
         if pending == 0 {
-            if core.with(State::is_ending) {
-                return;
-            }
             core.index_work.wait().await;
             continue;
         }
@@ -149,6 +150,7 @@ async fn write_some(core: &Rc<Core>) -> bool {
         Err(e) if is_full(&e) => {
             if core.with_mut(|s| s.set_no_room(Room::Index, true)) {
                 tracing::warn!(shard = %core.shard, "no room for the queue index: {e}");
+                core.progress.wake_all();
             }
             sleep(limits::SPACE_INTERVAL).await;
             !core.with(State::is_poisoned)

@@ -25,8 +25,17 @@ const CHUNK: usize = 32 * BLOCK;
 /// Whose entries a block holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BlockHead {
+    /// Sum over the queue's name.
     pub(crate) queue: u32,
+    /// Queue offset of the first entry.
     pub(crate) first: u64,
+}
+
+impl BlockHead {
+    pub(crate) fn new(topic: &str, queue_id: i32, first: u64) -> Self {
+        let queue = crc32c::crc32c_append(crc32c::crc32c(topic.as_bytes()), &queue_id.to_be_bytes());
+        Self { queue, first }
+    }
 }
 
 /// A block of queue entries.
@@ -34,14 +43,15 @@ pub(crate) struct BlockHead {
 pub(crate) struct IndexBlock(Slice);
 
 impl IndexBlock {
-    /// Takes a block that was read; `None` when it is not whole or not the one that begins at queue offset `first`.
-    pub(crate) fn check(bytes: Slice, first: u64) -> Option<Self> {
+    /// Takes a block that was read; `None` when it is not whole, or not the one that `head` names.
+    pub(crate) fn check(bytes: Slice, head: BlockHead) -> Option<Self> {
         let word = |at: usize| bytes.get(at..)?.first_chunk().map(|b| u32::from_be_bytes(*b));
         let found = u64::from(word(16)?) << 32 | u64::from(word(20)?);
         let whole = bytes.len() == BLOCK
             && word(0)? == MAGIC
             && word(4)? as usize == BLOCK_ENTRIES
-            && found == first
+            && found == head.first
+            && word(8)? == head.queue
             && word(CRC_AT)? == checksum(&bytes);
         whole.then_some(Self(bytes))
     }

@@ -140,11 +140,11 @@ impl Queue {
     }
 
     /// Moves the full blocks of confirmed entries to the index log, as far as that has room.
-    fn spill(&mut self, queue: QueueId, confirmed: u64, index: &mut IndexLog) {
+    pub(crate) fn spill(&mut self, confirmed: u64, index: &mut IndexLog) {
         let mut moved = 0;
         for entries in self.tail.chunks_exact(BLOCK_ENTRIES) {
             let confirmed = entries.last().is_some_and(|last| Entry::decode(last).end() <= confirmed);
-            let head = BlockHead { queue: queue.0, first: self.tail_start() };
+            let head = BlockHead::new(&self.topic, self.id, self.tail_start());
             let Some(block) = confirmed.then(|| index.append(head, entries)).flatten() else { break };
             self.blocks.push(block);
             moved += BLOCK_ENTRIES;
@@ -270,7 +270,7 @@ impl Queues {
             if !mem::replace(&mut queue.announced, true) {
                 self.arrivals.push(id);
             }
-            queue.spill(id, confirmed, index);
+            queue.spill(confirmed, index);
             if queue.tail.len() >= 2 * BLOCK_ENTRIES && !index.has_room() && !mem::replace(&mut queue.waiting, true) {
                 self.backlog.push(id);
             }
@@ -282,7 +282,7 @@ impl Queues {
         let slots = &mut self.slots;
         self.backlog.retain(|&id| {
             let Some(queue) = slots[id.0 as usize].as_mut() else { return false };
-            queue.spill(id, confirmed, index);
+            queue.spill(confirmed, index);
             queue.waiting = !index.has_room();
             queue.waiting
         });

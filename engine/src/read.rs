@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use crate::cold;
 use crate::error::ReadError;
-use crate::index_log::IndexBlock;
+use crate::index_log::{BlockHead, IndexBlock};
 use crate::limits;
 use crate::log::to_usize;
 use crate::position::{Position, QueueOffset};
@@ -214,7 +214,8 @@ pub(crate) async fn read_cold(
         match core.with_mut(|s| walk.go_on(core, s, filter))? {
             Ok(batch) => return Ok(batch),
             Err(Missing::Index { block, first }) => {
-                let found = fetch_index(core, block, first).await?;
+                let head = BlockHead::new(request.topic, request.queue_id, first);
+                let found = fetch_index(core, block, head).await?;
                 walk.block = Some((block, found));
             }
             Err(Missing::Record(entry)) => {
@@ -233,8 +234,8 @@ pub(crate) fn bounds(state: &mut State, request: &ReadRequest<'_>) -> Option<(u6
     Some((queue.base, queue.visible(confirmed)))
 }
 
-async fn fetch_index(core: &Rc<Core>, block: u32, first: u64) -> Result<IndexBlock, ReadError> {
-    match core.index_files.read(core.shard, block, first).await {
+async fn fetch_index(core: &Rc<Core>, block: u32, head: BlockHead) -> Result<IndexBlock, ReadError> {
+    match core.index_files.read(core.shard, block, head).await {
         Ok(found) => {
             core.index_cache.borrow_mut().insert(block, found.clone());
             Ok(found)
@@ -276,7 +277,10 @@ async fn entry(core: &Rc<Core>, request: &ReadRequest<'_>, offset: u64) -> Resul
         None | Some((Place::Nowhere, _)) => None,
         Some((Place::Tail(entry), _)) => Some(entry),
         Some((Place::Block { at, .. }, Some(known))) => known.entry(at),
-        Some((Place::Block { block, at }, None)) => fetch_index(core, block, offset - at as u64).await?.entry(at),
+        Some((Place::Block { block, at }, None)) => {
+            let head = BlockHead::new(request.topic, request.queue_id, offset - at as u64);
+            fetch_index(core, block, head).await?.entry(at)
+        }
     })
 }
 

@@ -12,6 +12,8 @@ use ringmq_rt::{AlignedBuf, yield_now};
 
 use crate::checkpoint::Snapshot;
 use crate::error::OpenError;
+use crate::index_io::{IndexFiles, is_full};
+use crate::index_log::IndexLog;
 use crate::limits::{self, BLOCK};
 use crate::log::{Span, to_usize};
 use crate::position::{Epoch, Position, QueueOffset, ShardId};
@@ -31,7 +33,7 @@ pub(crate) struct Recovered {
     pub(crate) end: u64,
     /// The segment in which the log goes on; `None` if it has to be created.
     pub(crate) segment: Option<Span>,
-    pub(crate) index_next: u32,
+    pub(crate) index: IndexLog,
     pub(crate) store_ms: i64,
     /// Latest epoch that anything on disk names.
     pub(crate) epoch: Epoch,
@@ -131,6 +133,7 @@ fn batch(bytes: &[u8], start: u64, known: &Known, epoch: Epoch) -> Batch {
 pub(crate) async fn recover(
     known: Known,
     segments: &Segments,
+    index_files: &IndexFiles,
     snapshot: Option<Snapshot>,
 ) -> Result<Recovered, OpenError> {
     let first = segments.start().unwrap_or(0);
@@ -140,7 +143,7 @@ pub(crate) async fn recover(
             end: snapshot.replay,
             queues: snapshot.queues,
             segment: None,
-            index_next: snapshot.index_next,
+            index: IndexLog::new(snapshot.index_next),
             store_ms: snapshot.store_ms,
             epoch: snapshot.epoch,
             replayed_from: snapshot.replay,
@@ -151,7 +154,7 @@ pub(crate) async fn recover(
             queues: Queues::default(),
             end: first,
             segment: None,
-            index_next: 0,
+            index: IndexLog::new(0),
             store_ms: 0,
             epoch: Epoch::default(),
             replayed_from: first,
@@ -160,7 +163,7 @@ pub(crate) async fn recover(
         },
     };
     let from = found.end;
-    let reason = scan(&known, segments, &mut found).await?;
+    let reason = scan(&known, segments, index_files, &mut found).await?;
     let (flushed, later) = search(&known, segments, &mut found).await?;
     let flushed = flushed.max(claims);
     if flushed > found.end {
@@ -177,7 +180,12 @@ pub(crate) async fn recover(
 }
 
 /// Walks whole batches from the end found so far, building queues; returns what was expected where it stopped.
-async fn scan(known: &Known, segments: &Segments, found: &mut Recovered) -> Result<&'static str, OpenError> {
+async fn scan(
+    known: &Known,
+    segments: &Segments,
+    index_files: &IndexFiles,
+    found: &mut Recovered,
+) -> Result<&'static str, OpenError> {
     'segments: while let Some(span) = segments.holding(found.end) {
         let mut window = Window::new(segments, span);
         while found.end < span.end {
@@ -194,6 +202,7 @@ async fn scan(known: &Known, segments: &Segments, found: &mut Recovered) -> Resu
             let start = found.end;
             let bytes = window.at(start, len).await?;
             replay(known, &bytes[..len], start, found)?;
+            write_index(index_files, &mut found.index).await?;
             found.epoch = trailer.epoch;
             found.store_ms = found.store_ms.max(trailer.store_ms);
             found.records += u64::from(trailer.records);
@@ -219,7 +228,7 @@ fn replay(known: &Known, bytes: &[u8], start: u64, found: &mut Recovered) -> Res
             }
             Item::Record(len) => {
                 match rest.get(..len).and_then(Head::parse) {
-                    Some(head) => enqueue(known, &head, offset, len, &mut found.queues)?,
+                    Some(head) => enqueue(known, &head, offset, len, found)?,
                     None => {
                         tracing::error!(shard = %known.shard, offset, "a sealed record cannot be read; it is in no queue");
                     }
@@ -232,7 +241,7 @@ fn replay(known: &Known, bytes: &[u8], start: u64, found: &mut Recovered) -> Res
     Ok(())
 }
 
-fn enqueue(known: &Known, head: &Head<'_>, offset: u64, len: usize, queues: &mut Queues) -> Result<(), OpenError> {
+fn enqueue(known: &Known, head: &Head<'_>, offset: u64, len: usize, found: &mut Recovered) -> Result<(), OpenError> {
     if !head.is_consumable() {
         return Ok(());
     }
@@ -242,6 +251,7 @@ fn enqueue(known: &Known, head: &Head<'_>, offset: u64, len: usize, queues: &mut
         tracing::error!(shard = %known.shard, offset, "a sealed record names another position; it is in no queue");
         return Ok(());
     }
+    let queues = &mut found.queues;
     let id = queues.find_or_create(head.topic, head.queue_id, offset, claimed.0);
     let Some(queue) = queues.get_mut(id) else { return Ok(()) };
     // What belongs to an earlier queue of this name, or is in the snapshot already.
@@ -252,6 +262,21 @@ fn enqueue(known: &Known, head: &Head<'_>, offset: u64, len: usize, queues: &mut
         return Err(OpenError::QueueGap { position, found: claimed, expected: QueueOffset(queue.next()) });
     }
     queue.push(&Entry { offset, size: u32::try_from(len).unwrap_or(0), tags_code: head.tags_code() });
+    // A long log must not be replayed into memory.
+    queue.spill(u64::MAX, &mut found.index);
+    Ok(())
+}
+
+/// Writes full blocks of replayed entries, many at a time. On a full disk they stay in memory.
+async fn write_index(files: &IndexFiles, index: &mut IndexLog) -> Result<(), OpenError> {
+    while index.pending() >= limits::INDEX_WRITE_BLOCKS {
+        let Some((first, parts)) = index.next_write() else { break };
+        match files.write(first, &parts).await {
+            Ok(()) => index.wrote(parts.iter().map(|p| (p.len() / ringmq_rt::BLOCK) as u32).sum()),
+            Err(e) if is_full(&e) => break,
+            Err(e) => return Err(OpenError::io("write the queue index in", files.path_of(""))(e)),
+        }
+    }
     Ok(())
 }
 

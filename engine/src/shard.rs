@@ -12,7 +12,6 @@ use crate::checkpoint::{self, NotTaken};
 use crate::error::{AppendError, OpenError, Poisoned, ReadError};
 use crate::flush;
 use crate::index_io::{self, IndexFiles};
-use crate::index_log::IndexLog;
 use crate::limits;
 use crate::log::{Log, Writer};
 use crate::options::{FlushPolicy, ShardOptions};
@@ -85,7 +84,7 @@ impl Shard {
         let index_files = IndexFiles::open(root, shard).await?;
         let snapshot = checkpoint::load(root, shard, meta.id()).await?;
         let known = Known { shard, store: meta.id(), flushed: meta.flushed(shard) };
-        let found = recover::recover(known, &segments, snapshot).await?;
+        let found = recover::recover(known, &segments, &index_files, snapshot).await?;
         let recovery = Recovery {
             replayed_bytes: found.end - found.replayed_from,
             replayed_records: found.records,
@@ -99,14 +98,8 @@ impl Shard {
             Some(method) => method,
             None => fs::commit_method(&Segments::dir(root, shard)).await,
         };
-        let start = Start {
-            shard,
-            epoch,
-            log,
-            queues: found.queues,
-            index: IndexLog::new(found.index_next),
-            snapshot_at: found.replayed_from,
-        };
+        let start =
+            Start { shard, epoch, log, queues: found.queues, index: found.index, snapshot_at: found.replayed_from };
         let state = State::new(start, &options);
         let core = Core::new(shard, meta.id(), options, method, segments, index_files, state);
         let tasks = Rc::new(RefCell::new(start_tasks(&core, root)?));

@@ -365,6 +365,10 @@ impl State {
         news
     }
 
+    pub(crate) fn index_has_no_room(&self) -> bool {
+        self.no_room_index
+    }
+
     pub(crate) fn is_disk_full(&self) -> bool {
         self.over_ratio || self.no_room_log || self.no_room_index
     }

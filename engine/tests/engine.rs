@@ -1,5 +1,7 @@
 //! The engine through its door, on the simulated world and on the real disk.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod engine {
     mod crash;
     mod damage;

@@ -9,6 +9,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use ringmq_net::{Conn, Frame, Limits, Registry, Server, Service};
@@ -38,6 +39,8 @@ pub struct Options {
     /// `scanNotActiveBrokerInterval`
     pub scan_interval: Duration,
     pub limits: Limits,
+    /// Told once, when the first broker registered: whoever runs both waits for this.
+    pub first_registered: Option<Sender<()>>,
 }
 
 /// Why the name server does not start, or what it could not do before it ended.
@@ -71,6 +74,7 @@ pub async fn serve(options: Options, stop: Stop, ready: impl FnOnce(Vec<SocketAd
     let service = Rc::new(NameServerService {
         server: RefCell::new(NameServer::new(options.server, kv)),
         saver: Saver::new(options.kv_path),
+        first_registered: RefCell::new(options.first_registered),
     });
     let registry = Registry::new(0, options.limits);
     let server = Server::new(Rc::clone(&service), Rc::clone(&registry));
@@ -143,6 +147,7 @@ fn now_ms() -> u64 {
 pub struct NameServerService {
     server: RefCell<NameServer>,
     saver: Saver,
+    first_registered: RefCell<Option<Sender<()>>>,
 }
 
 impl Service for NameServerService {
@@ -150,31 +155,48 @@ impl Service for NameServerService {
         let peer = Peer { id: PeerId(conn.id().0), address: conn.peer() };
         let reply = self.server.borrow_mut().handle(peer, view, &frame.body(), now_ms());
         let (code, opaque, is_oneway) = (RequestCode(view.code), view.opaque, view.is_oneway());
-        let changed_kv = matches!(code, RequestCode::PUT_KV_CONFIG | RequestCode::DELETE_KV_CONFIG)
-            && reply.code == ResponseCode::SUCCESS.0;
-        if changed_kv {
-            let change = self.saver.changed();
-            if is_oneway {
-                return;
+        if reply.code == ResponseCode::SUCCESS.0 {
+            match code {
+                RequestCode::REGISTER_BROKER => self.a_broker_registered(),
+                RequestCode::PUT_KV_CONFIG | RequestCode::DELETE_KV_CONFIG => {
+                    let change = self.saver.changed();
+                    if !is_oneway {
+                        self.answer_when_saved(change, Rc::clone(conn), opaque, reply);
+                    }
+                    return;
+                }
+                _ => {}
             }
-            conn.will_answer();
-            let conn = Rc::clone(conn);
-            spawn("KV configuration answer", async move {
-                let reply = match self.saver.saved(change).await {
-                    Ok(()) => reply,
-                    Err(why) => not_saved(&why),
-                };
-                send(&conn, opaque, &reply);
-                conn.answered();
-            })
-            .detach();
-        } else if !is_oneway {
+        }
+        if !is_oneway {
             send(conn, opaque, &reply);
         }
     }
 
     fn closed(self: Rc<Self>, conn: &Conn) {
         self.server.borrow_mut().on_connection_closed(PeerId(conn.id().0));
+    }
+}
+
+impl NameServerService {
+    fn a_broker_registered(&self) {
+        if let Some(waiting) = self.first_registered.take() {
+            // Whoever asked may have given up.
+            let _ = waiting.send(());
+        }
+    }
+
+    fn answer_when_saved(self: Rc<Self>, change: u64, conn: Rc<Conn>, opaque: i32, reply: Reply) {
+        conn.will_answer();
+        spawn("KV configuration answer", async move {
+            let reply = match self.saver.saved(change).await {
+                Ok(()) => reply,
+                Err(why) => not_saved(&why),
+            };
+            send(&conn, opaque, &reply);
+            conn.answered();
+        })
+        .detach();
     }
 }
 

@@ -34,6 +34,7 @@ fn options(kv_path: PathBuf) -> Options {
         kv_path,
         scan_interval: Duration::from_millis(20),
         limits: Limits::default(),
+        first_registered: None,
     }
 }
 
@@ -154,10 +155,13 @@ fn kv_path(folder: &Path) -> PathBuf {
 #[test]
 fn a_broker_is_in_the_routes_until_its_connection_closes() {
     let folder = tempfile::tempdir().unwrap();
-    let running = run(options(kv_path(folder.path())));
+    let (tell, registered) = mpsc::channel();
+    let running = run(Options { first_registered: Some(tell), ..options(kv_path(folder.path())) });
     let (mut broker, mut client) = (running.client(), running.client());
     assert!(client.route("orders").is_none());
+    assert_eq!(registered.try_recv(), Err(mpsc::TryRecvError::Empty));
     broker.register("orders");
+    assert_eq!(registered.recv_timeout(PATIENCE), Ok(()));
     let route = client.route("orders").unwrap();
     assert_eq!((route.queue_datas[0].read_queue_nums, route.queue_datas[0].write_queue_nums), (4, 8));
     assert_eq!(route.broker_datas[0].broker_addrs[&0], "10.0.0.1:10911");

@@ -246,7 +246,10 @@ mod tests {
         out
     }
 
-    fn all(chunks: &[&[u8]], max: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, AssembleError> {
+    /// Header and body of each frame.
+    type Frames = Vec<(Vec<u8>, Vec<u8>)>;
+
+    fn all(chunks: &[&[u8]], max: usize) -> Result<Frames, AssembleError> {
         let mut assembler = Assembler::new(Assembly::new(max));
         let mut got = Vec::new();
         for chunk in chunks {

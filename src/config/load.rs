@@ -40,6 +40,7 @@ pub(crate) struct Sources {
     pub(crate) flags: Vec<Flag>,
 }
 
+#[cfg(test)]
 impl Sources {
     pub(crate) fn new(program: Program) -> Self {
         Self { program, file: None, env: Vec::new(), flags: Vec::new() }

@@ -5,7 +5,6 @@
 //! which source wins (`load`), and how to say all that to a person (`notice`, `explain`). It opens one file and
 //! reads the environment in `load::from_host` and nowhere else; everything else is pure. It does not know the
 //! broker or the name server: the program turns `BrokerConfig` and `NamesrvConfig` into what those take.
-#![expect(dead_code, reason = "the program's start-up is the reader of this module")]
 
 pub(crate) mod explain;
 pub(crate) mod key;
@@ -14,4 +13,4 @@ pub(crate) mod notice;
 pub(crate) mod properties;
 pub(crate) mod settings;
 mod table;
-mod value;
+pub(crate) mod value;

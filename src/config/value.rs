@@ -201,7 +201,7 @@ fn parse_addresses(text: &str) -> Result<(Value, Option<Change>), Fault> {
 }
 
 /// `0-3,8`. Linux counts cores up to 8191 at most, so a range is bounded before it is spelled out.
-fn parse_cpus(text: &str) -> Result<Vec<usize>, Fault> {
+pub(crate) fn parse_cpus(text: &str) -> Result<Vec<usize>, Fault> {
     const CPUS_MAX: usize = 8192;
     let mut cpus = Vec::new();
     for part in text.split(',') {

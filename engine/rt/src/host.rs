@@ -179,3 +179,79 @@ impl Stop {
         Ok(())
     }
 }
+
+/// The signals that ask a process to end.
+fn termination() -> libc::sigset_t {
+    // SAFETY: all-zero bytes are a valid set, which `sigemptyset` then makes an empty one.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the set is writable, and the numbers are signals.
+    unsafe {
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGTERM);
+        libc::sigaddset(&raw mut set, libc::SIGINT);
+    }
+    set
+}
+
+/// Keeps SIGTERM and SIGINT for [`wait_termination`]. Threads started from now on inherit that, so it is to be called
+/// before the first.
+///
+/// # Errors
+/// What the operating system says.
+pub fn block_termination() -> io::Result<()> {
+    let set = termination();
+    // SAFETY: a readable set, and nowhere to put the old one.
+    match unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) } {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
+}
+
+/// Waits for one of the signals that [`block_termination`] keeps.
+///
+/// # Errors
+/// What the operating system says.
+pub fn wait_termination() -> io::Result<()> {
+    let set = termination();
+    let mut signal = 0;
+    // SAFETY: a readable set and a writable number.
+    match unsafe { libc::sigwait(&raw const set, &raw mut signal) } {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
+}
+
+/// Asks another process to end, with SIGTERM.
+///
+/// # Errors
+/// What the operating system says; `NotFound` when there is no such process.
+pub fn terminate(pid: u32) -> io::Result<()> {
+    // Zero and negative numbers would name groups of processes.
+    let pid = i32::try_from(pid).ok().filter(|pid| *pid > 0).ok_or(io::ErrorKind::InvalidInput)?;
+    // SAFETY: no memory is involved.
+    if unsafe { libc::kill(pid, libc::SIGTERM) } == 0 {
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    Err(if error.raw_os_error() == Some(libc::ESRCH) { io::ErrorKind::NotFound.into() } else { error })
+}
+
+/// Lets this process open as many files and sockets as its hard limit allows, and gives that limit.
+///
+/// # Errors
+/// What the operating system says.
+pub fn raise_file_limit() -> io::Result<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: a writable structure.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if limit.rlim_cur < limit.rlim_max {
+        limit.rlim_cur = limit.rlim_max;
+        // SAFETY: a readable structure.
+        if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(limit.rlim_cur)
+}

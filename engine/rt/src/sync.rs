@@ -5,7 +5,8 @@ use std::future::Future;
 use std::pin::pin;
 use std::task::{Poll, Waker};
 
-/// Something happened: every waiter present is woken, and one `notify` without waiters is remembered.
+/// Something happened: whoever waits is woken, and a `notify` without a waiter is remembered. One task waits on an event; for
+/// more there is [`Waiters`].
 #[derive(Default)]
 pub struct Event {
     set: Cell<bool>,

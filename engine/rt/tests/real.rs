@@ -1,6 +1,6 @@
 //! The production backend on this machine's kernel.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::cell::Cell;
 use std::net::SocketAddr;

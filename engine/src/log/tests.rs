@@ -37,7 +37,7 @@ fn a_full_buffer_ends_its_batch_and_one_write_takes_several() {
     }
     let write = log.next_write(0).unwrap();
     assert_eq!((write.records, write.parts.len()), (records, 4));
-    assert!(write.parts.iter().all(|p| p.len() as u64 % BLOCK == 0 && Trailer::decode(p).is_some()));
+    assert!(write.parts.iter().all(|p| (p.len() as u64).is_multiple_of(BLOCK) && Trailer::decode(p).is_some()));
     assert_eq!(write.bytes, write.parts.iter().map(|p| p.len() as u64).sum::<u64>());
 }
 
@@ -78,10 +78,11 @@ fn an_exactly_full_segment_needs_no_word() {
     let size = 16 * BLOCK;
     let mut log = log(0, size);
     put(&mut log, size - SEAL_MIN).unwrap();
-    log.set_next(Span { base: size, end: 2 * size });
-    assert_eq!(put(&mut log, 10), Ok(size));
     let first = log.next_write(0).unwrap();
     assert_eq!((first.end, Trailer::decode(&first.parts[0]).unwrap().roll), (size, false));
+    log.set_next(Span { base: size, end: 2 * size });
+    assert_eq!(put(&mut log, 10), Ok(size));
+    assert_eq!(log.next_write(0).unwrap().start, size, "no empty batch comes before");
 }
 
 #[test]

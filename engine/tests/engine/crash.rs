@@ -140,7 +140,8 @@ async fn look(shard: &Shard, history: &Shared, rng: &mut Rng) {
 
 /// Compares what is there with what must be, and forgets what is rightly gone.
 async fn check(shard: &Shard, history: &Shared, safe: u64, keeps_seen: bool) {
-    let mut history = history.borrow_mut();
+    let shared = history;
+    let mut history = std::mem::take(&mut *shared.borrow_mut());
     let seen = std::mem::take(&mut history.seen);
     let mut partial: BTreeMap<u64, Vec<bool>> = BTreeMap::new();
     for (key, sent) in &mut history.queues {
@@ -168,6 +169,7 @@ async fn check(shard: &Shard, history: &Shared, safe: u64, keeps_seen: bool) {
             history.seen.insert((key, offset), bytes);
         }
     }
+    *shared.borrow_mut() = history;
 }
 
 fn crash_and_check(seed: u64, policy: FlushPolicy) {

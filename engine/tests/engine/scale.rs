@@ -70,3 +70,32 @@ fn a_busy_queue_keeps_at_most_a_block_in_memory() {
         assert!(shard.stats().index_blocks >= 24);
     });
 }
+
+#[test]
+fn a_long_log_is_not_replayed_into_memory() {
+    let sim = Sim::new(3);
+    let options = ShardOptions {
+        snapshot_bytes: u64::MAX,
+        snapshot_interval: std::time::Duration::from_secs(86_400),
+        ..small(FlushPolicy::Async)
+    };
+    sim.run(async {
+        let (_store, shard) = open(options.clone()).await.unwrap();
+        let mut end = 0;
+        for n in 0..20_000 {
+            end = append(&shard, &Message::new("t", 0, vec![n as u8; 20])).await.unwrap().end;
+        }
+        shard.confirmed(end).await.unwrap();
+    });
+    sim.crash(CrashKind::ProcessKill);
+    sim.restart();
+    sim.run(async {
+        let (_store, shard) = open(options).await.unwrap();
+        assert_eq!(shard.recovery().replayed_records, 20_000);
+        let stats = shard.stats();
+        assert!(stats.queue_bytes <= 8 << 10, "{} bytes", stats.queue_bytes);
+        assert_eq!(stats.index_blocks, 100);
+        assert!(stats.index_pending < 64, "{} blocks wait", stats.index_pending);
+        assert_eq!(all(&shard, "t", 0).await.len(), 20_000);
+    });
+}

@@ -43,7 +43,7 @@ keys! {
     "notifyConsumerIdsChangedEnable" Bool, "true", Honoured, "Whether consumers are told that a member joined or left their group.";
     "flushConsumerOffsetInterval" Int { min: 100, max: 3_600_000 }, "5000", Honoured, "Milliseconds between writes of the consume offsets.";
     "litePullMessageEnable" Bool, "true", Honoured, "Whether lite pull (361) is served.";
-    "channelExpiredTimeout" Int { min: 1_000, max: 86_400_000 }, "120000", Honoured, "Milliseconds without a heartbeat after which a client is forgotten.";
+    "channelExpiredTimeout" Int { min: 1_000, max: 86_400_000 }, "120000", NotBuilt("forgetting clients after another time than 120000"), "Milliseconds without a heartbeat after which a client is forgotten.";
     "startAcceptSendRequestTimeStamp" Int { min: 0, max: i64::MAX }, "0", Honoured, "Time in milliseconds since 1970 before which sends are refused.";
     "enablePropertyFilter" Bool, "false", NotBuilt(SQL), "Whether consumers may filter by message properties.";
     "enableCalcFilterBitMap" Bool, "false", NotBuilt(SQL), "Whether filters are evaluated when a message is stored.";
