@@ -53,6 +53,18 @@ pub fn request(node: &Rc<Node>, conn: &Rc<Conn>, view: &HeaderView<'_>, frame: &
     .detach();
 }
 
+/// Answers hold log buffers until they are sent: readers that do not read must not use up the memory of the others. They
+/// are held back first, and everybody only when that does not help.
+fn holds_too_much(node: &Node, conn: &Conn) -> bool {
+    let shard = &node.settings.shard;
+    let own = usize::try_from(shard.tail_cache_bytes + shard.unwritten_max).unwrap_or(usize::MAX);
+    let buffers_max = usize::from(node.log_shards()).saturating_mul(own).saturating_add(LOG_BUFFERS_SPARE);
+    let over = |times: usize| {
+        node.registry.output_bytes() > times * SHARD_OUTPUT_MAX || aligned_bytes() > buffers_max.saturating_mul(times)
+    };
+    over(2) || (conn.has_output() && over(1))
+}
+
 fn checked(node: &Rc<Node>, conn: &Rc<Conn>, to: Answer, code: i32, group: &str, header: &PullHeader, bytes: &[u8]) {
     match check(node, conn, to, code, group, header, bytes) {
         Ok(job) => {
