@@ -70,7 +70,7 @@ pub const HELD_PULLS_MAX: usize = 200_000;
 
 /// Answer bytes that wait on one executor's connections: above it a connection that has not taken its earlier answers gets
 /// FLOW_CONTROL for a pull, above twice as much every connection does; clients pull again a moment later.
-pub const SHARD_OUTPUT_MAX: usize = 64 * 1024 * 1024;
+pub const SHARD_OUTPUT_MAX: usize = 128 * 1024 * 1024;
 
 /// Aligned buffers beyond what the log shards use themselves, which answers that clients do not read keep alive: above it
 /// pulls are treated as above.

@@ -299,7 +299,32 @@ fn code_of(status: ReadStatus, offset: i64) -> ResponseCode {
 }
 
 fn respond(node: &Rc<Node>, job: &PullJob, batch: &ReadBatch) {
-    node.write(job.to, |out| write(job, batch, out));
+    if job.to.oneway {
+        return;
+    }
+    let shard = job.to.conn.shard();
+    if shard == node.me() {
+        pulled(node, job.clone(), |out| write(job, batch, out));
+    } else {
+        let mut out = Box::<Outbox>::default();
+        write(job, batch, &mut out);
+        node.tell(shard, Mail::Pulled(Box::new(job.clone()), out));
+    }
+}
+
+/// On the connection's shard: writes what a pull found. A peer that has not taken its earlier answers gets this one when it
+/// has: the messages are let go and read again then, so that many pulls of one slow reader hold no memory.
+pub fn pulled(node: &Rc<Node>, mut job: PullJob, write: impl FnOnce(&mut Outbox)) {
+    let full = node.registry.get(job.to.conn).filter(|conn| conn.is_output_full());
+    let Some(conn) = full else { return node.write_local(job.to, write) };
+    let node = Rc::clone(node);
+    job.hold_ms = 0;
+    spawn("pull of a slow reader", async move {
+        conn.output_room().await;
+        let executor = node.executor_of(job.log);
+        node.forward(executor, job.to, Mail::Pull(Box::new(job)));
+    })
+    .detach();
 }
 
 fn write(job: &PullJob, batch: &ReadBatch, out: &mut Outbox) {
