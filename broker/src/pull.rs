@@ -24,6 +24,7 @@ use crate::log::Log;
 use crate::mail::{Answer, Ask, Mail, PullJob, Told, status_name};
 use crate::node::{CONTROL, Node, log_frame_error};
 use crate::refusal::Refusal;
+use crate::send::text;
 use crate::subscription::Asked;
 
 /// A pull arrived on a connection of this shard.
@@ -37,10 +38,11 @@ pub fn request(node: &Rc<Node>, conn: &Rc<Conn>, view: &HeaderView<'_>, frame: &
         let remark = "the broker holds too many answers that clients do not read; pull again later";
         return node.refuse(to, &Refusal::new(ResponseCode::FLOW_CONTROL, remark));
     }
-    let group = header.consumer_group.get(frame.header()).to_string();
+    let group = text(header.consumer_group.get(frame.header()));
     if node.groups.borrow().get(&group).is_some() {
         return checked(node, conn, to, view.code, &group, &header, frame.header());
     }
+    let group = group.into_owned();
     let (node, conn, frame, code) = (Rc::clone(node), Rc::clone(conn), frame.clone(), view.code);
     spawn("pull of a new group", async move {
         match node.ask(CONTROL, Ask::EnsureGroup { group: group.as_str().into() }).await {
@@ -70,7 +72,11 @@ fn checked(node: &Rc<Node>, conn: &Rc<Conn>, to: Answer, code: i32, group: &str,
         Ok(job) => {
             commit(node, group, header, &job);
             let executor = node.executor_of(job.log);
-            node.forward(executor, to, Mail::Pull(Box::new(job)));
+            if executor == node.me() {
+                run(node, job);
+            } else {
+                node.forward(executor, to, Mail::Pull(Box::new(job)));
+            }
         }
         Err(refusal) => refuse(node, to, &refusal),
     }
@@ -96,21 +102,21 @@ fn check(
     bytes: &[u8],
 ) -> Result<PullJob, Refusal> {
     let settings = &*node.settings;
-    let address = settings.store_host.ip().to_string();
+    let address = || settings.store_host.ip().to_string();
     if !perm::is_readable(settings.topics.permission) {
-        return Err(Refusal::broker_not_readable(&address));
+        return Err(Refusal::broker_not_readable(&address()));
     }
     if code == RequestCode::LITE_PULL_MESSAGE.0 && !settings.lite_pull {
         return Err(Refusal::new(
             ResponseCode::NO_PERMISSION,
-            format!("the broker[{address}] for lite pull consumer is forbidden"),
+            format!("the broker[{}] for lite pull consumer is forbidden", address()),
         ));
     }
     let group = node.groups.borrow().get(group).cloned().ok_or_else(|| Refusal::group_missing(group))?;
     if !group.config.consume_enable {
         return Err(Refusal::group_forbidden(&group.config.group_name));
     }
-    let name = header.topic.get(bytes).to_string();
+    let name = text(header.topic.get(bytes));
     let topic = node.topics.borrow().get(&name).cloned().ok_or_else(|| Refusal::topic_missing(&name))?;
     if !topic.is_readable() {
         return Err(Refusal::topic_not_readable(&name));
@@ -153,9 +159,9 @@ fn filter_of(
     header: &PullHeader,
     bytes: &[u8],
 ) -> Result<Option<Arc<TagFilter>>, Refusal> {
-    let expression = header.subscription.map(|s| s.get(bytes).to_string());
+    let expression = header.subscription.map(|s| text(s.get(bytes)));
     if pull_flag::has_subscription(header.sys_flag) {
-        let kind = header.expression_type.map(|t| t.get(bytes).to_string());
+        let kind = header.expression_type.map(|t| text(t.get(bytes)));
         if !filter::is_tag_type(kind.as_deref()) {
             return Err(Refusal::filter_unsupported(kind.as_deref().unwrap_or_default()));
         }

@@ -65,7 +65,7 @@ pub fn request(node: &Rc<Node>, conn: &Rc<Conn>, view: &HeaderView<'_>, frame: &
 }
 
 /// A header's text without a copy, unless it has escapes.
-fn text(value: Value<'_>) -> Cow<'_, str> {
+pub(crate) fn text(value: Value<'_>) -> Cow<'_, str> {
     value.as_plain().map_or_else(|| Cow::Owned(value.to_string()), Cow::Borrowed)
 }
 

@@ -81,6 +81,9 @@ enum Missing {
     Record(Entry),
 }
 
+/// Records that room is made for before they are found: what a reader usually asks for at once.
+const RESERVE_MAX: usize = 32;
+
 /// A walk along a queue.
 #[derive(Debug)]
 struct Walk<'a> {
@@ -135,6 +138,10 @@ impl<'a> Walk<'a> {
         let Some(queue) = found.and_then(|id| state.queues.get(id)) else {
             return Ok(Ok(self.answer(ReadStatus::NoMatchedLogicQueue, 0, 0, 0)));
         };
+        if self.records.is_empty() {
+            let left = usize::try_from(max - self.at).unwrap_or(usize::MAX);
+            self.records.reserve_exact(left.min(self.request.max_messages).min(RESERVE_MAX));
+        }
         while self.at < max && self.examined < limits::SCAN_MAX && self.records.len() < self.request.max_messages {
             let entry = match queue.place(self.at) {
                 Place::Tail(entry) => entry,

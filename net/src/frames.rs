@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use ringmq_protocol::frame::{FrameError, FrameHead, PREFIX_LEN};
 use ringmq_rt::Slice;
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 use thiserror::Error;
 
 use crate::limits::CHAIN_MAX;
@@ -177,14 +177,15 @@ impl Assembler {
         left -= first.len();
         if first.len() < head.body_start() {
             // The header crosses buffers: put together just that much.
-            let mut bytes = Vec::with_capacity(head.body_start());
-            bytes.extend_from_slice(&first);
-            while bytes.len() < head.body_start() {
-                let Some(more) = self.take(head.body_start() - bytes.len()) else { break };
+            let mut missing = head.body_start() - first.len();
+            let mut pieces: SmallVec<[Slice; 4]> = smallvec![first];
+            while missing > 0 {
+                let Some(more) = self.take(missing) else { break };
                 left -= more.len();
-                bytes.extend_from_slice(&more);
+                missing -= more.len();
+                pieces.push(more);
             }
-            first = Slice::from(bytes);
+            first = Slice::gather(&pieces);
         }
         let mut rest = SmallVec::new();
         while left > 0 {

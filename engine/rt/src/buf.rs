@@ -190,6 +190,8 @@ enum Owner {
     Static,
     Aligned(Arc<AlignedMem>),
     Heap(#[expect(dead_code, reason = "held for its drop")] Arc<Vec<u8>>),
+    /// Bytes put together from pieces.
+    Gathered(#[expect(dead_code, reason = "held for its drop")] Arc<[u8]>),
     /// A receive buffer that goes home to its ring when the last reference is dropped.
     Chunk(#[expect(dead_code, reason = "held for its drop")] ChunkRef),
 }
@@ -222,6 +224,20 @@ impl Slice {
 
     pub(crate) fn from_chunk(chunk: ChunkRef, ptr: NonNull<u8>, len: usize) -> Self {
         Self { ptr, len, owner: Owner::Chunk(chunk) }
+    }
+
+    /// A copy of the pieces in one piece, for one allocation.
+    pub fn gather(pieces: &[Self]) -> Self {
+        let len = pieces.iter().map(|piece| piece.len).sum();
+        let mut bytes: Arc<[u8]> = std::iter::repeat_n(0, len).collect();
+        let mut room = Arc::get_mut(&mut bytes).unwrap_or_default();
+        for piece in pieces {
+            let (place, behind) = room.split_at_mut(piece.len);
+            place.copy_from_slice(piece);
+            room = behind;
+        }
+        let ptr = NonNull::from_ref(&*bytes).cast::<u8>();
+        Self { ptr, len, owner: Owner::Gathered(bytes) }
     }
 
     /// A part of these bytes.
@@ -344,5 +360,8 @@ mod tests {
         assert_eq!(&*s.cut(1..3), b"de");
         assert_eq!(&*Slice::from_static(b"x"), b"x");
         assert!(Slice::empty().is_empty());
+        let gathered = Slice::gather(&[s, Slice::empty(), Slice::from_static(b"x")]);
+        assert_eq!(&*gathered, b"cdefx");
+        assert!(Slice::gather(&[]).is_empty());
     }
 }

@@ -1,6 +1,6 @@
 //! Files for direct I/O on the ring, and the commit of a batch by the method that suits the device.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -132,7 +132,7 @@ impl File {
 
     async fn ring_write(&self, parts: &[Slice], mut offset: u64, flags: i32) -> io::Result<()> {
         for parts in parts.chunks(IOV_MAX) {
-            let write = Rc::new(Write { iov: RefCell::new(vectors(parts)), _parts: parts.iter().cloned().collect() });
+            let write = Write::of(parts);
             let mut done = 0;
             loop {
                 let entry = {
@@ -156,19 +156,55 @@ impl File {
                 offset += n as u64;
                 done = advance(&mut write.iov.borrow_mut(), done, n);
             }
+            write.keep();
         }
         Ok(())
     }
 }
 
-/// What a ring write reads: the vectors, and the slices they point into.
-struct Write {
-    iov: RefCell<SmallVec<[libc::iovec; 8]>>,
-    _parts: SmallVec<[Slice; 8]>,
+thread_local! {
+    /// Writes that are over, for the next ones: a batch costs no allocation.
+    static SPARE: Cell<Vec<Rc<Write>>> = const { Cell::new(Vec::new()) };
 }
 
-fn vectors(parts: &[Slice]) -> SmallVec<[libc::iovec; 8]> {
-    parts.iter().map(|p| libc::iovec { iov_base: p.as_ptr().cast_mut().cast(), iov_len: p.len() }).collect()
+/// Spare writes of one shard: about as many as are under way at once.
+const SPARES: usize = 4;
+
+/// What a ring write reads: the vectors, and the slices they point into.
+#[derive(Clone, Default)]
+struct Write {
+    iov: RefCell<SmallVec<[libc::iovec; 8]>>,
+    parts: SmallVec<[Slice; 8]>,
+}
+
+impl Write {
+    fn of(parts: &[Slice]) -> Rc<Self> {
+        let mut spares = SPARE.take();
+        let mut write = spares.pop().unwrap_or_default();
+        SPARE.set(spares);
+        let filled = Rc::make_mut(&mut write);
+        filled.iov.get_mut().extend(vectors(parts));
+        filled.parts.extend(parts.iter().cloned());
+        write
+    }
+
+    /// Lets the slices go and keeps the memory, unless the ring still holds it.
+    fn keep(self: Rc<Self>) {
+        let mut write = self;
+        if let Some(empty) = Rc::get_mut(&mut write) {
+            empty.iov.get_mut().clear();
+            empty.parts.clear();
+            let mut spares = SPARE.take();
+            if spares.len() < SPARES {
+                spares.push(write);
+            }
+            SPARE.set(spares);
+        }
+    }
+}
+
+fn vectors(parts: &[Slice]) -> impl Iterator<Item = libc::iovec> {
+    parts.iter().map(|p| libc::iovec { iov_base: p.as_ptr().cast_mut().cast(), iov_len: p.len() })
 }
 
 /// Accounts for `n` written bytes behind the first `done` vectors; returns how many are done now.
@@ -187,7 +223,7 @@ fn advance(iov: &mut [libc::iovec], mut done: usize, mut n: usize) -> usize {
 
 /// A durable write on the calling thread.
 fn write_dsync(file: &std::fs::File, parts: &[Slice], mut offset: u64) -> io::Result<()> {
-    let mut iov = vectors(parts);
+    let mut iov: SmallVec<[libc::iovec; 8]> = vectors(parts).collect();
     let mut done = 0;
     while done < iov.len() {
         let count = i32::try_from((iov.len() - done).min(IOV_MAX)).unwrap_or(0);
