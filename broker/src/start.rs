@@ -13,7 +13,7 @@ use ringmq_engine::{Shard, ShardId, Store, StoreMeta, StoreOptions};
 use ringmq_net::{Registry, Server};
 use ringmq_rt::host::{self, StartError, Stop};
 use ringmq_rt::mesh::{Mesh, Post};
-use ringmq_rt::net::{ListenOptions, Listener};
+use ringmq_rt::net::ListenOptions;
 use ringmq_rt::{spawn, yield_now};
 
 use crate::announce::Announcer;
@@ -188,17 +188,21 @@ async fn close_logs(node: &Rc<Node>) -> Result<Vec<(ShardId, u64)>, String> {
     Ok(ends)
 }
 
-fn listen(node: &Rc<Node>, server: &Server<Node>, addresses: &[SocketAddr]) -> Result<Vec<SocketAddr>, String> {
+async fn listen(node: &Rc<Node>, server: &Server<Node>, addresses: &[SocketAddr]) -> Result<Vec<SocketAddr>, String> {
     let shared = node.post.shards() > 1;
     if shared && node.me() == CONTROL {
         // Executors share the port, and so could another broker by mistake: take it alone for a moment first.
         for &address in addresses {
             let alone = ListenOptions { reuse_port: false, ..ListenOptions::default() };
-            Listener::bind(address, alone).map_err(|e| format!("cannot listen on {address}: {e}"))?;
+            drop(ringmq_net::bind(address, alone).await.map_err(|e| e.to_string())?);
         }
     }
     let options = ListenOptions { reuse_port: shared, ..ListenOptions::default() };
-    addresses.iter().map(|&address| server.listen(address, options).map_err(|e| e.to_string())).collect()
+    let mut bound = Vec::with_capacity(addresses.len());
+    for &address in addresses {
+        bound.push(server.listen(address, options).await.map_err(|e| e.to_string())?);
+    }
+    Ok(bound)
 }
 
 async fn follow(node: Rc<Node>) -> Result<(), String> {
@@ -208,7 +212,7 @@ async fn follow(node: Rc<Node>) -> Result<(), String> {
             Life::Open { root, meta } => Life::Opened(open_logs(&node, &root, &meta).await),
             Life::Listen(addresses) => {
                 let serving = Server::new(Rc::clone(&node), Rc::clone(&node.registry));
-                let bound = listen(&node, &serving, &addresses);
+                let bound = listen(&node, &serving, &addresses).await;
                 server = Some(serving);
                 Life::Listening(bound.map(drop))
             }
@@ -317,7 +321,7 @@ async fn take_into_service(node: &Rc<Node>, store: &Store) -> Result<(Rc<Control
         addresses.push(SocketAddr::new(settings.listen, vip));
     }
     let server = Server::new(Rc::clone(node), Rc::clone(&node.registry));
-    let bound = listen(node, &server, &addresses)?;
+    let bound = listen(node, &server, &addresses).await?;
     tell_all(node, || Life::Listen(bound.clone()));
     gather(node, |life| match life {
         Life::Listening(listening) => listening,

@@ -82,7 +82,7 @@ pub async fn serve(options: Options, stop: Stop, ready: impl FnOnce(Vec<SocketAd
     let listen = ListenOptions { reuse_port: false, ..ListenOptions::default() };
     let mut bound = Vec::with_capacity(options.listen.len());
     for address in options.listen {
-        match server.listen(address, listen) {
+        match server.listen(address, listen).await {
             Ok(address) => bound.push(address),
             Err(error) => {
                 registry.close_all();

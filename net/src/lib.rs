@@ -10,4 +10,4 @@ pub use call::{CallError, Response};
 pub use connection::{Conn, ConnId, Service, connect};
 pub use frames::{BodyParts, Frame};
 pub use limits::Limits;
-pub use server::{Registry, Server};
+pub use server::{Registry, Server, bind};

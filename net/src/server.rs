@@ -153,6 +153,10 @@ const IDLE_SCAN: Duration = Duration::from_secs(5);
 /// After a failed accept (descriptors exhausted) the listener rests, so that it does not spin.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
+/// How long a port may still belong to a process that has just ended.
+const BIND_PATIENCE: Duration = Duration::from_secs(2);
+const BIND_RETRY: Duration = Duration::from_millis(20);
+
 impl<S: Service> Server<S> {
     /// A server for `service`, with the idle watch running.
     pub fn new(service: Rc<S>, registry: Rc<Registry>) -> Self {
@@ -170,13 +174,28 @@ impl<S: Service> Server<S> {
     ///
     /// # Errors
     /// What the operating system says, naming the address.
-    pub fn listen(&self, addr: SocketAddr, options: ListenOptions) -> io::Result<SocketAddr> {
-        let listener = Listener::bind(addr, options)
-            .map_err(|e| io::Error::new(e.kind(), format!("cannot listen on {addr}: {e}")))?;
+    pub async fn listen(&self, addr: SocketAddr, options: ListenOptions) -> io::Result<SocketAddr> {
+        let listener = bind(addr, options).await?;
         let bound = listener.local_addr();
         let (registry, service) = (Rc::clone(&self.registry), Rc::clone(&self.service));
         spawn("listener", accept_loop(listener, registry, service)).detach();
         Ok(bound)
+    }
+}
+
+/// Binds and listens. A killed process keeps its ports for a moment, until the kernel has torn its ring down; no event tells
+/// when, so a port in use is tried again for that long.
+///
+/// # Errors
+/// What the operating system says, naming the address.
+pub async fn bind(addr: SocketAddr, options: ListenOptions) -> io::Result<Listener> {
+    let give_up = now().after(BIND_PATIENCE);
+    loop {
+        match Listener::bind(addr, options) {
+            Err(e) if e.kind() == io::ErrorKind::AddrInUse && now() < give_up => sleep(BIND_RETRY).await,
+            Err(e) => return Err(io::Error::new(e.kind(), format!("cannot listen on {addr}: {e}"))),
+            Ok(listener) => return Ok(listener),
+        }
     }
 }
 

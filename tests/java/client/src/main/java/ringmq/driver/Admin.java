@@ -2,6 +2,7 @@ package ringmq.driver;
 
 import java.util.Collections;
 import java.util.TreeSet;
+import org.apache.rocketmq.common.MQVersion;
 import org.apache.rocketmq.common.TopicConfig;
 import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
 
@@ -40,8 +41,7 @@ final class Admin {
             }
             case "delete-topic":
                 admin.deleteTopicInBroker(Collections.singleton(options.text("broker")), options.text("topic"));
-                admin.deleteTopicInNameServer(Collections.singleton(options.text("namesrv")),
-                    options.text("cluster", "DefaultCluster"), options.text("topic"));
+                deleteInNameServer(admin, options.text("namesrv"), options.text("cluster", "DefaultCluster"), options.text("topic"));
                 return new Line("ok");
             case "topic-list":
                 return new Line("ok").with("topics", new TreeSet<>(admin.fetchAllTopicList().getTopicList()));
@@ -80,5 +80,12 @@ final class Admin {
             broker.getBrokerAddrs().forEach((id, address) -> brokers.add(broker.getBrokerName() + "/" + id + "/" + address));
         }
         return new Line("ok").with("brokers", brokers);
+    }
+
+    /** The last two arguments changed places between the two versions. */
+    private static void deleteInNameServer(DefaultMQAdminExt admin, String server, String cluster, String topic)
+        throws Exception {
+        boolean old = MQVersion.getVersionDesc(MQVersion.CURRENT_VERSION).startsWith("V4");
+        admin.deleteTopicInNameServer(Collections.singleton(server), old ? topic : cluster, old ? cluster : topic);
     }
 }
