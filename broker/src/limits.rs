@@ -68,13 +68,16 @@ pub const BATCH_MESSAGES_MAX: usize = 65_536;
 /// Pulls that wait for a message on one log shard: a further one is answered at once with what there is.
 pub const HELD_PULLS_MAX: usize = 200_000;
 
-/// Answer bytes that wait on one executor's connections: above it pulls are answered FLOW_CONTROL, and clients pull again
-/// a moment later.
-pub const SHARD_OUTPUT_MAX: usize = 64 * 1024 * 1024;
+/// Answer bytes that wait on one executor's connections: above it a connection that has not taken its earlier answers gets
+/// FLOW_CONTROL for a pull, above twice as much every connection does; clients pull again a moment later.
+pub const SHARD_OUTPUT_MAX: usize = 128 * 1024 * 1024;
 
-/// Aligned buffers of the whole process, which answers that clients do not read keep alive: above it pulls are answered
-/// FLOW_CONTROL.
-pub const LOG_BUFFERS_MAX: usize = 512 * 1024 * 1024;
+/// Aligned buffers beyond what the log shards use themselves, which answers that clients do not read keep alive: above it
+/// pulls are treated as above.
+pub const LOG_BUFFERS_SPARE: usize = 96 * 1024 * 1024;
+
+/// Sends that wait until a log shard takes messages again: a further one is answered SYSTEM_BUSY at once.
+pub const PARKED_SENDS_MAX: usize = 4096;
 
 /// Posts that wait in one executor's mailbox: a request that finds it full is answered SYSTEM_BUSY.
 pub const MAILBOX_MAX: usize = 16_384;

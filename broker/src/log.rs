@@ -13,10 +13,11 @@ use ringmq_rt::spawn;
 use ringmq_rt::sync::Event;
 use ringmq_rt::time::{Instant, now, sleep};
 
-use crate::limits::HELD_PULLS_MAX;
+use crate::limits::{HELD_PULLS_MAX, PARKED_SENDS_MAX};
 use crate::mail::{PullJob, Sent};
 use crate::node::{Node, log_frame_error};
 use crate::refusal::Refusal;
+use crate::send::Parked;
 use crate::{pull, send};
 
 /// Who is told once a message is flushed.
@@ -79,18 +80,31 @@ pub struct Log {
     /// In the order of their ends, as the log grows.
     pending: RefCell<VecDeque<Pending>>,
     holds: RefCell<Holds>,
+    /// In the order of their arrival.
+    parked: RefCell<VecDeque<Box<Parked>>>,
+    has_parked: Event,
     /// Something waits that has a deadline.
     waits: Event,
 }
 
 /// How finely deadlines of waiting senders and pulls are looked at.
 const TICK: Duration = Duration::from_millis(100);
+/// How long a send may wait for a busy log. Java clients wait three seconds for an answer.
+const PARK_MAX: Duration = Duration::from_secs(1);
 
 impl Log {
     /// Takes an open shard into service.
     pub fn start(node: &Rc<Node>, shard: Shard) -> Rc<Self> {
-        let log = Rc::new(Self { shard, pending: RefCell::default(), holds: RefCell::default(), waits: Event::new() });
+        let log = Rc::new(Self {
+            shard,
+            pending: RefCell::default(),
+            holds: RefCell::default(),
+            parked: RefCell::default(),
+            has_parked: Event::new(),
+            waits: Event::new(),
+        });
         spawn("settle", settle(Rc::clone(node), Rc::clone(&log))).detach();
+        spawn("retry parked sends", retry_parked(Rc::clone(node), Rc::clone(&log))).detach();
         spawn("deadlines", watch_deadlines(Rc::clone(node), Rc::clone(&log))).detach();
         log
     }
@@ -107,6 +121,51 @@ impl Log {
             self.waits.notify();
         }
         pending.push_back(Pending { end, since: now(), waiting });
+    }
+
+    /// Whether sends wait for the log; later ones wait behind them.
+    pub fn has_parked(&self) -> bool {
+        !self.parked.borrow().is_empty()
+    }
+
+    /// Keeps a send until the log takes messages again.
+    ///
+    /// # Errors
+    /// The send itself, when too many wait already.
+    pub fn park(&self, send: Box<Parked>) -> Result<(), Box<Parked>> {
+        let mut parked = self.parked.borrow_mut();
+        if parked.len() >= PARKED_SENDS_MAX {
+            return Err(send);
+        }
+        parked.push_back(send);
+        self.has_parked.notify();
+        self.waits.notify();
+        Ok(())
+    }
+
+    /// Tries those that wait, in order, as far as the log takes them.
+    fn unpark(self: &Rc<Self>, node: &Rc<Node>) {
+        loop {
+            let next = self.parked.borrow_mut().pop_front();
+            let Some(next) = next else { return };
+            if let Some(still) = next.retry(node, self) {
+                self.parked.borrow_mut().push_front(still);
+                return;
+            }
+        }
+    }
+
+    fn refuse_overdue(&self, node: &Rc<Node>, at: Instant) {
+        loop {
+            let overdue = {
+                let mut parked = self.parked.borrow_mut();
+                if parked.front().is_some_and(|p| p.waited(at) >= PARK_MAX) { parked.pop_front() } else { None }
+            };
+            match overdue {
+                Some(send) => send.refuse(node),
+                None => return,
+            }
+        }
     }
 
     /// Keeps a pull until a message arrives or its time is up; false when too many wait already.
@@ -191,7 +250,7 @@ impl Log {
     }
 
     fn has_deadlines(&self) -> bool {
-        self.holds.borrow().count > 0 || !self.pending.borrow().is_empty()
+        self.holds.borrow().count > 0 || !self.pending.borrow().is_empty() || self.has_parked()
     }
 }
 
@@ -214,6 +273,19 @@ async fn settle(node: Rc<Node>, log: Rc<Log>) {
     }
 }
 
+async fn retry_parked(node: Rc<Node>, log: Rc<Log>) {
+    loop {
+        if !log.has_parked() {
+            log.has_parked.wait().await;
+        }
+        // What may have made room since the last try wakes this.
+        log.unpark(&node);
+        let mut looked = false;
+        let again = || if log.has_parked() && !std::mem::replace(&mut looked, true) { None } else { Some(()) };
+        log.shard.progress().until(again).await;
+    }
+}
+
 async fn watch_deadlines(node: Rc<Node>, log: Rc<Log>) {
     loop {
         if !log.has_deadlines() {
@@ -222,6 +294,7 @@ async fn watch_deadlines(node: Rc<Node>, log: Rc<Log>) {
         sleep(TICK).await;
         let at = now();
         log.settle_late(&node, at);
+        log.refuse_overdue(&node, at);
         for held in log.take_due(at) {
             pull::expire(&node, held.job);
         }

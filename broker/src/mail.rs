@@ -164,6 +164,8 @@ pub enum Mail {
     Control(Box<ControlJob>),
     /// To the shard of the connection: an answer to write.
     Sent(Sent),
+    /// To the shard of the connection: what a pull found.
+    Pulled(Box<PullJob>, Box<Outbox>),
     /// To the shard of the connection: a whole answer.
     Out(Answer, Box<Outbox>),
     Ask {

@@ -165,6 +165,7 @@ impl Node {
                 None => self.refuse(job.to, &Refusal::failed("the broker is not ready")),
             },
             Mail::Sent(sent) => self.sent(&sent),
+            Mail::Pulled(job, out) => pull::pulled(self, *job, |conn_out| conn_out.append(*out)),
             Mail::Out(to, out) => self.write_local(to, |conn_out| conn_out.append(*out)),
             Mail::Ask { from, token, ask } => self.asked_by(from, token, *ask),
             Mail::Told { token, told } => {
@@ -256,7 +257,7 @@ impl Node {
         }
     }
 
-    fn write_local(&self, to: Answer, write: impl FnOnce(&mut Outbox)) {
+    pub fn write_local(&self, to: Answer, write: impl FnOnce(&mut Outbox)) {
         if let Some(conn) = self.registry.get(to.conn) {
             conn.send(write);
             conn.answered();

@@ -19,7 +19,7 @@ use ringmq_rt::spawn;
 use ringmq_rt::time::{Instant, now};
 
 use crate::group_config::Group;
-use crate::limits::{LOG_BUFFERS_MAX, SHARD_OUTPUT_MAX};
+use crate::limits::{LOG_BUFFERS_SPARE, SHARD_OUTPUT_MAX};
 use crate::log::Log;
 use crate::mail::{Answer, Ask, Mail, PullJob, Told, status_name};
 use crate::node::{CONTROL, Node, log_frame_error};
@@ -34,8 +34,7 @@ pub fn request(node: &Rc<Node>, conn: &Rc<Conn>, view: &HeaderView<'_>, frame: &
         Ok(header) => header,
         Err(error) => return node.refuse(to, &Refusal::failed(error.to_string())),
     };
-    // Answers hold log buffers until they are sent: readers that do not read must not use up the shard's memory.
-    if node.registry.output_bytes() > SHARD_OUTPUT_MAX || aligned_bytes() > LOG_BUFFERS_MAX {
+    if holds_too_much(node, conn) {
         let remark = "the broker holds too many answers that clients do not read; pull again later";
         return node.refuse(to, &Refusal::new(ResponseCode::FLOW_CONTROL, remark));
     }
@@ -54,6 +53,18 @@ pub fn request(node: &Rc<Node>, conn: &Rc<Conn>, view: &HeaderView<'_>, frame: &
         }
     })
     .detach();
+}
+
+/// Answers hold log buffers until they are sent: readers that do not read must not use up the memory of the others. They
+/// are held back first, and everybody only when that does not help.
+fn holds_too_much(node: &Node, conn: &Conn) -> bool {
+    let shard = &node.settings.shard;
+    let own = usize::try_from(shard.tail_cache_bytes + shard.unwritten_max).unwrap_or(usize::MAX);
+    let buffers_max = usize::from(node.log_shards()).saturating_mul(own).saturating_add(LOG_BUFFERS_SPARE);
+    let over = |times: usize| {
+        node.registry.output_bytes() > times * SHARD_OUTPUT_MAX || aligned_bytes() > buffers_max.saturating_mul(times)
+    };
+    over(2) || (conn.has_output() && over(1))
 }
 
 fn checked(node: &Rc<Node>, conn: &Rc<Conn>, to: Answer, code: i32, group: &str, header: &PullHeader, bytes: &[u8]) {
@@ -294,7 +305,32 @@ fn code_of(status: ReadStatus, offset: i64) -> ResponseCode {
 }
 
 fn respond(node: &Rc<Node>, job: &PullJob, batch: &ReadBatch) {
-    node.write(job.to, |out| write(job, batch, out));
+    if job.to.oneway {
+        return;
+    }
+    let shard = job.to.conn.shard();
+    if shard == node.me() {
+        pulled(node, job.clone(), |out| write(job, batch, out));
+    } else {
+        let mut out = Box::<Outbox>::default();
+        write(job, batch, &mut out);
+        node.tell(shard, Mail::Pulled(Box::new(job.clone()), out));
+    }
+}
+
+/// On the connection's shard: writes what a pull found. A peer that has not taken its earlier answers gets this one when it
+/// has: the messages are let go and read again then, so that many pulls of one slow reader hold no memory.
+pub fn pulled(node: &Rc<Node>, mut job: PullJob, write: impl FnOnce(&mut Outbox)) {
+    let full = node.registry.get(job.to.conn).filter(|conn| conn.is_output_full());
+    let Some(conn) = full else { return node.write_local(job.to, write) };
+    let node = Rc::clone(node);
+    job.hold_ms = 0;
+    spawn("pull of a slow reader", async move {
+        conn.output_room().await;
+        let executor = node.executor_of(job.log);
+        node.forward(executor, job.to, Mail::Pull(Box::new(job)));
+    })
+    .detach();
 }
 
 fn write(job: &PullJob, batch: &ReadBatch, out: &mut Outbox) {

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ringmq_engine::{AppendError, Draft, Ticket};
 use ringmq_net::{Conn, Frame};
@@ -21,6 +22,7 @@ use ringmq_protocol::message::{Property, RecordError, RecordSpec, tags_code};
 use ringmq_protocol::names;
 use ringmq_protocol::properties::{self, perm, sys_flag};
 use ringmq_protocol::value::Value;
+use ringmq_rt::time::{Instant, now};
 use ringmq_rt::wall_ms;
 
 use crate::limits::BATCH_MESSAGES_MAX;
@@ -141,6 +143,7 @@ fn host_of(conn: &Conn) -> Host {
 }
 
 /// Where a message goes.
+#[derive(Debug, Clone, Copy)]
 struct Place {
     to: Answer,
     born_host: Host,
@@ -198,15 +201,63 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// Appends on the queue's shard and answers, now or when the message is as safe as the broker promises.
+/// A send that waits until its log takes messages again.
+#[derive(Debug)]
+pub struct Parked {
+    place: Place,
+    header: SendHeader,
+    frame: Frame,
+    since: Instant,
+}
+
+impl Parked {
+    /// How long it has waited.
+    pub fn waited(&self, at: Instant) -> Duration {
+        at.since(self.since)
+    }
+
+    /// Tries again; gives itself back if the log is still busy.
+    pub fn retry(self: Box<Self>, node: &Rc<Node>, log: &Rc<Log>) -> Option<Box<Self>> {
+        try_append(node, log, &self.place, &self.header, &self.frame).err().map(|_| self)
+    }
+
+    /// Gives up: the sender is told to slow down.
+    pub fn refuse(&self, node: &Rc<Node>) {
+        let waited = node_busy_remark(self.waited(now()));
+        node.refuse(self.place.to, &Refusal::new(ResponseCode::SYSTEM_BUSY, waited));
+    }
+}
+
+fn node_busy_remark(waited: Duration) -> String {
+    let ms = waited.as_millis();
+    format!(
+        "[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control for a while, period in queue: {ms}ms, the disk does not keep up"
+    )
+}
+
+/// The log takes nothing right now.
+struct Busy;
+
+/// Appends on the queue's shard and answers, now or when the message is as safe as the broker promises. A log that is
+/// busy for a moment makes the send wait, in its place.
 fn append(node: &Rc<Node>, place: &Place, header: &SendHeader, frame: &Frame) {
     let Some(log) = node.log(place.log) else {
         return node.refuse(place.to, &Refusal::failed(format!("log shard {} is not open", place.log)));
     };
+    let waits = log.has_parked() || try_append(node, &log, place, header, frame).is_err();
+    if waits {
+        let parked = Box::new(Parked { place: *place, header: *header, frame: frame.clone(), since: now() });
+        if let Err(parked) = log.park(parked) {
+            parked.refuse(node);
+        }
+    }
+}
+
+fn try_append(node: &Rc<Node>, log: &Rc<Log>, place: &Place, header: &SendHeader, frame: &Frame) -> Result<(), Busy> {
     let result = if header.batch {
-        append_batch(node, &log, place, header, frame)
+        append_batch(node, log, place, header, frame)
     } else {
-        append_one(node, &log, place, header, frame)
+        append_one(node, log, place, header, frame)
     };
     match result {
         Ok(Stored { answer, end, wait }) => {
@@ -216,7 +267,22 @@ fn append(node: &Rc<Node>, place: &Place, header: &SendHeader, frame: &Frame) {
                 answer.deliver(node);
             }
         }
-        Err(refusal) => node.refuse(place.to, &refusal),
+        Err(Unstored::Busy) => return Err(Busy),
+        Err(Unstored::Refused(refusal)) => node.refuse(place.to, &refusal),
+    }
+    Ok(())
+}
+
+/// Why a message is not in the log.
+enum Unstored {
+    /// Not now.
+    Busy,
+    Refused(Refusal),
+}
+
+impl From<Refusal> for Unstored {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
     }
 }
 
@@ -232,7 +298,7 @@ fn append_one(
     place: &Place,
     header: &SendHeader,
     frame: &Frame,
-) -> Result<Stored, Refusal> {
+) -> Result<Stored, Unstored> {
     let settings = &*node.settings;
     let mut scratch = node.scratch.borrow_mut();
     let scratch = &mut *scratch;
@@ -252,7 +318,7 @@ fn append_one(
     let spec = spec(settings, place, header, &name, &parts, &pairs);
     check_len(&spec, settings)?;
     let draft = Draft { spec: &spec, tags_code: asked.tags.map_or(0, tags_code) };
-    let ticket = log.shard.append(&draft, wall_ms()).map_err(|error| refuse_append(&error))?;
+    let ticket = log.shard.append(&draft, wall_ms()).map_err(|error| unstored(&error))?;
     let unique_key = unique.and_then(ShortText::new);
     Ok(Stored { answer: Waiting::One(sent(place, &ticket, unique_key)), end: ticket.end, wait: !asked.dont_wait })
 }
@@ -340,6 +406,10 @@ fn refuse_record(error: &RecordError, body_max: usize) -> Refusal {
     ))
 }
 
+fn unstored(error: &AppendError) -> Unstored {
+    if matches!(error, AppendError::Busy { .. }) { Unstored::Busy } else { refuse_append(error).into() }
+}
+
 fn refuse_append(error: &AppendError) -> Refusal {
     match error {
         AppendError::TooLarge { .. } | AppendError::Record(_) | AppendError::Empty => {
@@ -385,14 +455,14 @@ fn append_batch(
     place: &Place,
     header: &SendHeader,
     frame: &Frame,
-) -> Result<Stored, Refusal> {
+) -> Result<Stored, Unstored> {
     let settings = &*node.settings;
     let topic = header.topic.get(frame.header()).to_string();
     if topic.len() > names::TOPIC_NAME_MAX {
-        return Err(illegal(format!("message topic length too long {}", topic.len())));
+        return Err(illegal(format!("message topic length too long {}", topic.len())).into());
     }
     if names::is_retry(&topic) {
-        return Err(illegal(format!("batch request does not support retry group {topic}")));
+        return Err(illegal(format!("batch request does not support retry group {topic}")).into());
     }
     let body = frame.body();
     if body.len() > settings.message_max {
@@ -400,7 +470,8 @@ fn append_batch(
             "the message is illegal: a batch of {} bytes is longer than maxMessageSize {}",
             body.len(),
             settings.message_max
-        )));
+        ))
+        .into());
     }
     let messages: Result<Vec<BatchMessage<'_>>, _> = BatchReader::new(&body, BATCH_MESSAGES_MAX).collect();
     let messages = messages.map_err(|error| illegal(format!("the batch cannot be read: {error}")))?;
@@ -423,9 +494,9 @@ fn append_batch(
     }
     let drafts: Vec<Draft<'_>> = specs.iter().map(|(spec, tags_code)| Draft { spec, tags_code: *tags_code }).collect();
     let mut tickets = Vec::with_capacity(drafts.len());
-    log.shard.append_batch(&drafts, wall_ms(), &mut tickets).map_err(|error| refuse_append(&error))?;
+    log.shard.append_batch(&drafts, wall_ms(), &mut tickets).map_err(|error| unstored(&error))?;
     let (Some(first), Some(last)) = (tickets.first(), tickets.last()) else {
-        return Err(illegal("the batch is empty"));
+        return Err(illegal("the batch is empty").into());
     };
     let unique = outer_asked.unique_key.or_else(|| messages.first().and_then(|m| Asked::read(m.properties).unique_key));
     let first_sent = sent(place, first, unique.and_then(ShortText::new));

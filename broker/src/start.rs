@@ -248,7 +248,6 @@ async fn lead(node: Rc<Node>, stop: Stop, ready: impl FnOnce(Ready)) -> Result<(
         if let Some(announcer) = control.announcer() {
             announcer.unregister().await;
         }
-        result = control.close().await;
     }
     tell_all(&node, || Life::Close);
     let own = close_logs(&node).await;
@@ -260,6 +259,10 @@ async fn lead(node: Rc<Node>, stop: Stop, ready: impl FnOnce(Ready)) -> Result<(
         _ => Ok(()),
     });
     closed = closed.and(others.await);
+    // After the connections, so that the last offsets that clients committed are among what is saved.
+    if let Some(control) = &control {
+        result = control.close().await;
+    }
     if let Some(store) = store
         && closed.is_ok()
         && let Err(error) = store.close(&ends).await

@@ -8,6 +8,7 @@ use ringmq_broker::settings::Settings;
 use ringmq_broker::start::start;
 use ringmq_engine::FlushPolicy;
 use ringmq_rt::host::Stop;
+
 use support::{Client, bodies, number, run, settings};
 
 #[test]

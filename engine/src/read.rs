@@ -122,12 +122,13 @@ impl<'a> Walk<'a> {
         let Some(queue) = found.and_then(|id| state.queues.get_mut(id)) else {
             return Ok(Ok(self.answer(ReadStatus::NoMatchedLogicQueue, 0, 0, 0)));
         };
-        let (min, max) = (queue.base, queue.visible(confirmed));
+        let (min, max, appended) = (queue.base, queue.visible(confirmed), queue.next());
         let asked = self.request.offset.0;
         let refused = match asked {
+            // Appended and about to be confirmed: whoever was told of it by its sender need not start over.
+            o if o > 0 && o >= max && o <= appended => Some((ReadStatus::OffsetOverflowOne, o)),
             _ if max == 0 => Some((ReadStatus::NoMessageInQueue, 0)),
             o if o < min => Some((ReadStatus::OffsetTooSmall, min)),
-            o if o == max => Some((ReadStatus::OffsetOverflowOne, o)),
             o if o > max => Some((ReadStatus::OffsetOverflowBadly, max)),
             _ => None,
         };

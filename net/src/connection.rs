@@ -168,6 +168,17 @@ impl Conn {
         Ok(result?)
     }
 
+    /// Whether as much waits to be sent as this connection may have.
+    pub fn is_output_full(&self) -> bool {
+        let limits = self.registry.upgrade().map(|registry| registry.limits().output_high_bytes);
+        !self.closed.get() && limits.is_some_and(|high| self.out.borrow().len() >= high)
+    }
+
+    /// Waits until the peer has taken enough for more answers, or the connection is closed.
+    pub async fn output_room(&self) {
+        self.room.until(|| (!self.is_output_full()).then_some(())).await;
+    }
+
     /// Ends the connection: both tasks finish and the service is told.
     pub fn close(&self) {
         if !self.closed.replace(true) {
@@ -182,7 +193,8 @@ impl Conn {
         self.active.get()
     }
 
-    pub(crate) fn has_output(&self) -> bool {
+    /// Whether answers wait that the peer has not taken yet.
+    pub fn has_output(&self) -> bool {
         !self.out.borrow().is_empty()
     }
 

@@ -50,6 +50,11 @@ impl Drop for World {
 /// Why io_uring cannot be used here and what to change, in one paragraph.
 pub(crate) fn explain(e: &io::Error) -> String {
     let disabled = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
+    advise(e, &disabled)
+}
+
+/// The same, for a given content of `kernel.io_uring_disabled` (empty where the kernel has no such setting).
+fn advise(e: &io::Error, disabled: &str) -> String {
     let advice = match (e.raw_os_error(), disabled.trim()) {
         (Some(libc::EPERM), "2") => {
             "kernel.io_uring_disabled is 2: io_uring is off for every process. Allow it with `sysctl -w kernel.io_uring_disabled=0`"
@@ -77,4 +82,26 @@ pub(crate) fn explain(e: &io::Error) -> String {
         _ => "see the error of the operating system",
     };
     format!("io_uring cannot be used here ({e}): {advice}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_obstacle_is_told_with_its_remedy() {
+        let cases = [
+            (libc::EPERM, "2\n", "kernel.io_uring_disabled is 2"),
+            (libc::EPERM, "1\n", "kernel.io_uring_group"),
+            (libc::EPERM, "0\n", "seccomp"),
+            (libc::ENOSYS, "", "seccomp profile that allows io_uring_setup"),
+            (libc::ENOMEM, "0", "LimitMEMLOCK"),
+            (libc::EINVAL, "0", "kernel is too old"),
+            (libc::EMFILE, "0", "ulimit -n"),
+        ];
+        for (errno, disabled, expect) in cases {
+            let text = advise(&io::Error::from_raw_os_error(errno), disabled);
+            assert!(text.starts_with("io_uring cannot be used here") && text.contains(expect), "{errno}: {text}");
+        }
+    }
 }

@@ -40,7 +40,8 @@ final class Admin {
             }
             case "delete-topic":
                 admin.deleteTopicInBroker(Collections.singleton(options.text("broker")), options.text("topic"));
-                admin.deleteTopicInNameServer(Collections.singleton(options.text("namesrv")), options.text("topic"), null);
+                admin.deleteTopicInNameServer(Collections.singleton(options.text("namesrv")),
+                    options.text("cluster", "DefaultCluster"), options.text("topic"));
                 return new Line("ok");
             case "topic-list":
                 return new Line("ok").with("topics", new TreeSet<>(admin.fetchAllTopicList().getTopicList()));

@@ -46,6 +46,8 @@ final class Push {
         consumer.setConsumeThreadMax(options.number("threads", 4));
         consumer.setConsumeMessageBatchMaxSize(options.number("batch", 1));
         consumer.setPullBatchSize(options.number("pull-batch", 32));
+        // What a listener has seen is to be counted as consumed before the offsets are kept for the last time.
+        consumer.setAwaitTerminationMillisWhenShutdown(options.number("await", 5_000));
         consumer.setPersistConsumerOffsetInterval(options.number("persist", 5_000));
         String topic = options.text("topic");
         if (options.has("sql")) {
