@@ -80,7 +80,7 @@ fn run(limits: Limits) -> Running {
         let body = Slice::from(vec![7; ANSWER]);
         let service = Echo { seen: shared, registry: Rc::clone(&registry), body, requests: Cell::new(0) };
         let server = Server::new(Rc::new(service), Rc::clone(&registry));
-        tell.send(server.listen("127.0.0.1:0".parse().unwrap(), ListenOptions::default()).unwrap()).unwrap();
+        tell.send(server.listen("127.0.0.1:0".parse().unwrap(), ListenOptions::default()).await.unwrap()).unwrap();
         stopping.requested().await.unwrap();
         registry.close_all();
     })
