@@ -80,14 +80,15 @@ impl File {
     pub(crate) async fn read_at(&self, mut buf: AlignedBuf, offset: u64) -> io::Result<(AlignedBuf, usize)> {
         let at = buf.as_mut_ptr();
         let len = buf.len();
-        let kept = Rc::new(RefCell::new(Some(buf)));
+        // The descriptor stays open with the buffer: a queued entry names it by its number.
+        let kept = Rc::new(Read { buf: Cell::new(Some(buf)), _file: Arc::clone(&self.file) });
         let mut done = 0;
         while done < len {
             // SAFETY: `done` is below the buffer's length.
             let to = unsafe { at.add(done) };
             let part = u32::try_from(len - done).unwrap_or(1 << 30);
             let entry = opcode::Read::new(types::Fd(self.fd()), to, part).offset(offset + done as u64).build();
-            let keep: Rc<dyn std::any::Any> = Rc::<RefCell<_>>::clone(&kept);
+            let keep: Rc<dyn std::any::Any> = Rc::<Read>::clone(&kept);
             let n = ring::once(entry, Some(keep)).await.map_err(|e| self.named("read", &e))?;
             if n == 0 {
                 break;
@@ -98,7 +99,7 @@ impl File {
                 break;
             }
         }
-        match kept.take() {
+        match kept.buf.take() {
             Some(buf) => Ok((buf, done)),
             None => Err(io::Error::other("the read's buffer is gone")),
         }
@@ -132,7 +133,7 @@ impl File {
 
     async fn ring_write(&self, parts: &[Slice], mut offset: u64, flags: i32) -> io::Result<()> {
         for parts in parts.chunks(IOV_MAX) {
-            let write = Write::of(parts);
+            let write = Write::of(&self.file, parts);
             let mut done = 0;
             loop {
                 let entry = {
@@ -170,19 +171,28 @@ thread_local! {
 /// Spare writes of one shard: about as many as are under way at once.
 const SPARES: usize = 4;
 
-/// What a ring write reads: the vectors, and the slices they point into.
+/// What a ring read fills.
+struct Read {
+    buf: Cell<Option<AlignedBuf>>,
+    _file: Arc<std::fs::File>,
+}
+
+/// What a ring write reads: the vectors, and the slices they point into. The file is here so that its descriptor, which a
+/// queued entry names by number, is not closed and given to another file before the entry is submitted.
 #[derive(Clone, Default)]
 struct Write {
+    file: Option<Arc<std::fs::File>>,
     iov: RefCell<SmallVec<[libc::iovec; 8]>>,
     parts: SmallVec<[Slice; 8]>,
 }
 
 impl Write {
-    fn of(parts: &[Slice]) -> Rc<Self> {
+    fn of(file: &Arc<std::fs::File>, parts: &[Slice]) -> Rc<Self> {
         let mut spares = SPARE.take();
         let mut write = spares.pop().unwrap_or_default();
         SPARE.set(spares);
         let filled = Rc::make_mut(&mut write);
+        filled.file = Some(Arc::clone(file));
         filled.iov.get_mut().extend(vectors(parts));
         filled.parts.extend(parts.iter().cloned());
         write
@@ -192,6 +202,7 @@ impl Write {
     fn keep(self: Rc<Self>) {
         let mut write = self;
         if let Some(empty) = Rc::get_mut(&mut write) {
+            empty.file = None;
             empty.iov.get_mut().clear();
             empty.parts.clear();
             let mut spares = SPARE.take();
