@@ -91,6 +91,8 @@ pub struct PullJob {
     pub group_sys_flag: i32,
     /// `brokerId` from which the group should read on.
     pub suggest_broker: i64,
+    /// Read again for a peer that had not taken its earlier answers.
+    pub deferred: bool,
 }
 
 /// A question about one queue.

@@ -15,6 +15,7 @@ use ringmq_rt::sync::Event;
 use slab::Slab;
 
 use crate::control_shard::ControlShard;
+use crate::deferred::Deferred;
 use crate::group_config::GroupCopy;
 use crate::log::Log;
 use crate::mail::{Answer, Ask, Mail, Sent, Told};
@@ -46,6 +47,7 @@ pub struct Node {
     control: RefCell<Weak<ControlShard>>,
     asked: RefCell<Slab<Rc<Asked>>>,
     pub scratch: RefCell<Scratch>,
+    pub deferred: Deferred,
     pub life: RefCell<Vec<Life>>,
     pub life_event: Event,
 }
@@ -70,6 +72,7 @@ impl Node {
             control: RefCell::new(Weak::new()),
             asked: RefCell::default(),
             scratch: RefCell::default(),
+            deferred: Deferred::default(),
             life: RefCell::default(),
             life_event: Event::new(),
         })

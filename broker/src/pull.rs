@@ -18,6 +18,7 @@ use ringmq_rt::net::Outbox;
 use ringmq_rt::spawn;
 use ringmq_rt::time::{Instant, now};
 
+use crate::deferred;
 use crate::group_config::Group;
 use crate::limits::{LOG_BUFFERS_SPARE, SHARD_OUTPUT_MAX};
 use crate::log::Log;
@@ -135,6 +136,7 @@ fn check(
         hold_ms: hold_ms(node, header),
         group_sys_flag: group.config.group_sys_flag,
         suggest_broker: 0,
+        deferred: false,
         topic,
     })
 }
@@ -320,17 +322,14 @@ fn respond(node: &Rc<Node>, job: &PullJob, batch: &ReadBatch) {
 
 /// On the connection's shard: writes what a pull found. A peer that has not taken its earlier answers gets this one when it
 /// has: the messages are let go and read again then, so that many pulls of one slow reader hold no memory.
-pub fn pulled(node: &Rc<Node>, mut job: PullJob, write: impl FnOnce(&mut Outbox)) {
-    let full = node.registry.get(job.to.conn).filter(|conn| conn.is_output_full());
-    let Some(conn) = full else { return node.write_local(job.to, write) };
-    let node = Rc::clone(node);
-    job.hold_ms = 0;
-    spawn("pull of a slow reader", async move {
-        conn.output_room().await;
-        let executor = node.executor_of(job.log);
-        node.forward(executor, job.to, Mail::Pull(Box::new(job)));
-    })
-    .detach();
+pub fn pulled(node: &Rc<Node>, job: PullJob, write: impl FnOnce(&mut Outbox)) {
+    if job.deferred {
+        node.deferred.answered(job.to.conn);
+    }
+    match node.registry.get(job.to.conn).filter(|conn| conn.is_output_full()) {
+        Some(conn) => deferred::defer(node, conn, job),
+        None => node.write_local(job.to, write),
+    }
 }
 
 fn write(job: &PullJob, batch: &ReadBatch, out: &mut Outbox) {
