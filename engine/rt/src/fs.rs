@@ -9,6 +9,7 @@ use crate::{Backend, backend};
 /// Room on a file system, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Space {
+    /// What an unprivileged process may use, used or not: without the blocks kept back for root, as `df` counts.
     pub total: u64,
     /// What an unprivileged process may still use.
     pub free: u64,

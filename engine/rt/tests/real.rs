@@ -161,9 +161,21 @@ fn small_files_are_replaced_and_the_old_one_kept() {
         assert_eq!(fs::lock_dir(dir.path()).await.unwrap().unwrap_err(), std::process::id().to_string());
         drop(lock);
         assert!(fs::lock_dir(dir.path()).await.unwrap().is_ok());
-        assert!(fs::space(dir.path()).await.unwrap().total > 0);
+        let space = fs::space(dir.path()).await.unwrap();
+        let [used, free] = df(dir.path());
+        // Others use the disk meanwhile.
+        let near = |a: u64, b: u64| a.abs_diff(b) <= (used + free) / 50;
+        assert!(near(space.total, used + free) && near(space.free, free), "{space:?}, df: {used} used, {free} free");
     })
     .unwrap();
+}
+
+/// Used and free bytes by the word of `df`.
+fn df(at: &std::path::Path) -> [u64; 2] {
+    let output = std::process::Command::new("df").args(["-B1", "--output=used,avail"]).arg(at).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let numbers: Vec<u64> = text.lines().nth(1).unwrap().split_whitespace().map(|n| n.parse().unwrap()).collect();
+    numbers.try_into().unwrap()
 }
 
 /// glommio parks an executor whose preemption timer fires at the wrong moment although tasks are runnable. The shard must

@@ -99,7 +99,9 @@ pub(crate) async fn space(path: &Path) -> io::Result<Space> {
             return Err(io::Error::last_os_error());
         }
         let unit = stat.f_frsize;
-        Ok(Space { total: stat.f_blocks * unit, free: stat.f_bavail * unit })
+        // As `df` counts: what is kept back for root is neither used nor free.
+        let used = stat.f_blocks.saturating_sub(stat.f_bfree);
+        Ok(Space { total: (used + stat.f_bavail) * unit, free: stat.f_bavail * unit })
     })
     .await
 }
