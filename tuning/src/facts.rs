@@ -58,7 +58,7 @@ pub struct Facts {
     pub cgroup: Cgroup,
     /// What the store is on.
     pub store: Option<Store>,
-    /// Whether a user of each of these names is in `/etc/passwd`.
+    /// Names of `/etc/passwd`.
     pub users: Vec<String>,
 }
 

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use crate::OPEN_FILES;
 use crate::advise::{Place, Purpose, SETTINGS};
 use crate::error::Error;
 use crate::facts::list_cpus;
-use crate::{OPEN_FILES, advise};
 
 /// A kind of file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -94,12 +94,13 @@ fn headed(lines: impl Iterator<Item = String>) -> String {
 /// The folder that the unit gives to the broker; its store is in there unless another is named.
 const STATE: &str = "/var/lib/ringmq";
 
-/// What this host adds to the unit: its limits, its user, its cores, and the right to write to the store.
+/// What this host adds to the unit: limits, cores, and the right to write to the store. Whose service it is, the unit
+/// says.
+///
+/// # Errors
+/// For a path that a unit cannot carry.
 pub fn service_dropin(purpose: &Purpose, store: Option<&Path>) -> Result<String, Error> {
     let mut text = format!("{MADE_BY}[Service]\nLimitNOFILE={OPEN_FILES}\nLimitMEMLOCK=infinity\n");
-    if purpose.user != advise::USER {
-        let _ = writeln!(text, "User={0}\nGroup={0}", user_name(&purpose.user)?);
-    }
     if let Some(store) = foreign(store) {
         let _ = writeln!(text, "ReadWritePaths={}", path_text(&store)?);
     }
