@@ -52,7 +52,7 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode, Failure> {
     });
     let store = config.store_path_root_dir.clone().unwrap_or_else(|| place::home().join("store"));
     let root = Root::host();
-    // A store that was named has to be there, or at least the folder that it will be made in.
+    // A store that was named on the command line has to be there.
     let looked_at = if args.store.is_some() { store.clone() } else { existing(&store) };
     let facts = Facts::read(&root, advise::names(), Some(&looked_at))?;
     let running = network::running(&root, config.listen_port);

@@ -88,7 +88,7 @@ fn cores(text: &str) -> Result<Vec<usize>, Failure> {
         .ok_or_else(|| Failure::usage(format!("--cpus {text}: a list of cores looks like 0,2-3")))
 }
 
-/// The host, with the disks below the store. A store that nobody named need not exist yet.
+/// The host, with the disks below the store. One that nobody named need not exist yet, one that was named must.
 fn look(root: &Root, args: &TuneArgs) -> Result<Facts, Failure> {
     let usual = existing(&place::home().join("store"));
     let store = args.store.as_deref().unwrap_or(&usual);

@@ -77,7 +77,7 @@ fn the_unit_is_one_that_systemd_takes() {
 #[test]
 fn bad_input_is_told_in_a_sentence() {
     let cases: [(&[&str], i32, &str); 10] = [
-        (&["tune", "--store", "/no/such/folder"], 2, "name a folder that exists"),
+        (&["tune", "--store", "/nosuchfolder"], 2, "name a folder that exists"),
         (&["tune", "--store", "/proc/self/status"], 2, "name a folder that exists"),
         (&["tune", "--user", "a b"], 2, "is no user name"),
         (&["tune", "--print", "systemd", "--store", "/a b"], 2, "cannot be written into a systemd unit"),

@@ -9,8 +9,8 @@ pub enum Error {
     /// Only root may change the host.
     #[error("only root can change these settings: run it with sudo, or look with `ringmq tune --check`")]
     NotRoot,
-    /// The store's folder, or one above it, is not there.
-    #[error("the store {} cannot be looked at: {source}; name a folder that exists, or whose parent does", path.display())]
+    /// The store is no folder that is there.
+    #[error("the store {} cannot be looked at: {source}; name a folder that exists, or make it first", path.display())]
     Store {
         /// As it was given.
         path: PathBuf,

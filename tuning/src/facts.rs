@@ -67,7 +67,7 @@ pub struct Facts {
 pub struct Store {
     /// As it was given.
     pub path: PathBuf,
-    /// The folder that exists: the store, or the nearest above it.
+    /// The same without links.
     pub found: PathBuf,
     /// The mount that it is on.
     pub mount: Option<Mount>,
@@ -79,7 +79,7 @@ impl Facts {
     /// Reads the host below `root`. `settings` are the names of the sysctls to look at.
     ///
     /// # Errors
-    /// When neither the store nor any folder above it can be found.
+    /// When the store is no folder that is there.
     pub fn read<'a>(
         root: &Root,
         settings: impl Iterator<Item = &'a str>,
@@ -144,10 +144,8 @@ impl Store {
     fn read(root: &Root, mounts: &[Mount], path: &Path) -> Result<Store, Error> {
         let fault = |source| Error::Store { path: path.to_owned(), source };
         let absolute = std::path::absolute(path).map_err(fault)?;
-        // A store that will be created belongs to the folder above it, but a typing error must not mean `/`.
-        let near = [absolute.as_path(), absolute.parent().unwrap_or(Path::new("/"))];
-        let found = near.iter().find_map(|path| root.real(path));
-        let found = found.ok_or_else(|| fault(std::io::ErrorKind::NotFound.into()))?;
+        // Not the nearest folder above it: a typing error would mean the root's disk.
+        let found = root.real(&absolute).ok_or_else(|| fault(std::io::ErrorKind::NotFound.into()))?;
         if !root.at(&found).is_dir() {
             return Err(fault(std::io::ErrorKind::NotADirectory.into()));
         }
