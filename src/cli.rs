@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::admin;
 use crate::config::key::Program;
+use crate::{admin, doctor, tune};
 
 /// What the process ends with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +61,8 @@ pub(crate) enum Command {
     Admin(admin::Verb),
     /// Load a broker and check what it answers.
     Bench(ringmq_bench::Args),
+    Tune(tune::TuneArgs),
+    Doctor(doctor::DoctorArgs),
 }
 
 /// What a broker is told on the command line; each flag stands above the configuration file.

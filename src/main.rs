@@ -1,19 +1,21 @@
 //! The program: one binary, named `ringmq`, that also answers to `mqnamesrv`, `mqbroker`, `mqadmin` and `mqshutdown`.
 //!
 //! The map: `cli` reads the command line, `run` are the servers, `touch` and `admin` are clients, `config` is the
-//! configuration and `config_command` shows it, `shutdown` ends servers. Every failure comes back here, is printed as
+//! configuration and `config_command` shows it, `shutdown` ends servers, `tune` and `doctor` look at the host. Every failure comes back here, is printed as
 //! one sentence on standard error, and becomes the exit code that `cli` lists.
 
 mod admin;
 mod cli;
 mod config;
 mod config_command;
+mod doctor;
 mod failure;
 mod log;
 mod out;
 mod run;
 mod shutdown;
 mod touch;
+mod tune;
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -51,6 +53,8 @@ fn run(command: Command, rocketmq_name: Option<&str>) -> Result<ExitCode, Failur
         Command::Send(args) => touch::send(&args)?,
         Command::Tail(args) => touch::tail(&args)?,
         Command::Admin(verb) => admin::run(&verb)?,
+        Command::Tune(args) => return tune::run(&args),
+        Command::Doctor(args) => return doctor::run(&args),
         Command::Bench(args) => {
             return ringmq_bench::run(args).map_err(|error| Failure::refused(format!("{error:#}")));
         }

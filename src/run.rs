@@ -2,10 +2,11 @@
 //! before anything is started, starts, prints its banner, and ends in order when it is asked to.
 //!
 //! The pieces: `broker` and `namesrv` turn configuration into what those crates take, `place` finds what the host
-//! decides, `servers` starts and ends, `banner` speaks, `pid` leaves the mark that `mqshutdown` looks for.
+//! decides, `servers` starts and ends, `banner` speaks, `manager` tells systemd, `pid` leaves the mark that `mqshutdown` looks for.
 
 mod banner;
-mod broker;
+pub(crate) mod broker;
+mod manager;
 mod namesrv;
 pub(crate) mod pid;
 pub(crate) mod place;
@@ -74,6 +75,7 @@ pub(crate) fn standalone(args: &StandaloneArgs) -> Result<(), Failure> {
             }
         }
     }
+    servers.say_ready();
     servers.run_until_end()
 }
 
@@ -112,6 +114,7 @@ pub(crate) fn broker(args: &BrokerArgs, kind_name: Option<&str>) -> Result<(), F
         }
         lines.print();
     }
+    servers.say_ready();
     servers.run_until_end()
 }
 
@@ -143,6 +146,7 @@ pub(crate) fn namesrv(args: &NamesrvArgs, kind_name: Option<&str>) -> Result<(),
         }
         lines.print();
     }
+    servers.say_ready();
     servers.run_until_end()
 }
 

@@ -22,6 +22,7 @@ struct Place {
 const PLACES: &[Place] = &[
     Place { name: "ringmq-protocol", layer: 0, may_import: &[] },
     Place { name: "ringmq-rt", layer: 0, may_import: &[] },
+    Place { name: "ringmq-tuning", layer: 0, may_import: &[] },
     Place { name: "ringmq-client", layer: 1, may_import: &["ringmq-protocol", "ringmq-rt"] },
     Place { name: "ringmq-engine", layer: 1, may_import: &["ringmq-protocol", "ringmq-rt"] },
     Place { name: "ringmq-net", layer: 1, may_import: &["ringmq-protocol", "ringmq-rt"] },
@@ -44,6 +45,7 @@ const PLACES: &[Place] = &[
             "ringmq-net",
             "ringmq-protocol",
             "ringmq-rt",
+            "ringmq-tuning",
         ],
     },
 ];

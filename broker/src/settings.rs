@@ -7,6 +7,7 @@ use std::time::Duration;
 use ringmq_engine::ShardOptions;
 use ringmq_net::Limits;
 use ringmq_protocol::host::Host;
+use ringmq_rt::Heartbeat;
 
 use crate::group_config::GroupSettings;
 use crate::register::Identity;
@@ -68,6 +69,8 @@ pub struct Settings {
     pub trace_on: bool,
     /// `regionId`
     pub region: String,
+    /// Told by each executor, by its number, that it is alive.
+    pub heartbeat: Option<Heartbeat>,
     /// The effective configuration as GET_BROKER_CONFIG answers it: `key=value` lines.
     pub properties: String,
 }

@@ -121,6 +121,9 @@ fn boot(post: Post<Mail>, settings: Arc<Settings>) -> Rc<Node> {
     let registry = Registry::new(shard, settings.limits);
     let node = Node::new(post, registry, settings);
     spawn("mail", read_mail(Rc::clone(&node))).detach();
+    if let Some(heartbeat) = &node.settings.heartbeat {
+        heartbeat.start(node.me());
+    }
     node
 }
 

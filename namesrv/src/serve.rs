@@ -19,7 +19,7 @@ use ringmq_protocol::frame::FrameError;
 use ringmq_rt::host::Stop;
 use ringmq_rt::net::ListenOptions;
 use ringmq_rt::sync::{Event, Waiters, first};
-use ringmq_rt::{fs, now, sleep, spawn};
+use ringmq_rt::{Heartbeat, fs, now, sleep, spawn};
 use thiserror::Error;
 use tracing::{error, info, warn};
 
@@ -41,6 +41,8 @@ pub struct Options {
     pub limits: Limits,
     /// Told once, when the first broker registered: whoever runs both waits for this.
     pub first_registered: Option<Sender<()>>,
+    /// Told by the shard that it is alive.
+    pub heartbeat: Option<Heartbeat>,
 }
 
 /// Why the name server does not start, or what it could not do before it ended.
@@ -70,6 +72,9 @@ pub enum ServeError {
 /// # Errors
 /// Why it could not start, or that changes of the KV configuration could not be written at the end.
 pub async fn serve(options: Options, stop: Stop, ready: impl FnOnce(Vec<SocketAddr>)) -> Result<(), ServeError> {
+    if let Some(heartbeat) = &options.heartbeat {
+        heartbeat.start(0);
+    }
     let kv = read_kv(&options.kv_path).await?;
     let service = Rc::new(NameServerService {
         server: RefCell::new(NameServer::new(options.server, kv)),

@@ -35,6 +35,7 @@ fn options(kv_path: PathBuf) -> Options {
         scan_interval: Duration::from_millis(20),
         limits: Limits::default(),
         first_registered: None,
+        heartbeat: None,
     }
 }
 

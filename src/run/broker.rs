@@ -148,6 +148,7 @@ fn settings(config: &BrokerConfig, found: &Found<'_>) -> Result<Settings, Failur
         // Clients trace by sending messages; RocketMQ's default lets those that want to.
         trace_on: true,
         region: "DefaultRegion".to_owned(),
+        heartbeat: None,
         properties: String::new(),
     })
 }

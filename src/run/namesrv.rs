@@ -53,6 +53,7 @@ pub(crate) fn options(
         scan_interval: Duration::from_millis(config.scan_not_active_broker_interval_ms),
         limits: limits(config.server_channel_max_idle_s, files, 1),
         first_registered: None,
+        heartbeat: None,
     }
 }
 

@@ -1,8 +1,8 @@
 //! The servers of this process: started one after the other, ended in the reverse order, by a signal or because one of
 //! them ended by itself.
 //!
-//! Everything that happens arrives as an event on one channel: a thread waits for signals, and one for the end of each
-//! server. The main thread decides.
+//! Everything that happens arrives as an event on one channel: a thread waits for signals, one for the end of each
+//! server, and the shards themselves say that they are alive. The main thread decides, and tells the service manager.
 
 use std::net::SocketAddr;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -12,9 +12,11 @@ use std::time::{Duration, Instant};
 use ringmq_broker::settings::Settings;
 use ringmq_broker::start::{self, Ready};
 use ringmq_namesrv::serve::{Options, serve};
+use ringmq_rt::Heartbeat;
 use ringmq_rt::host::{self, Stop};
 use tracing::{error, info};
 
+use super::manager::Manager;
 use crate::failure::Failure;
 
 #[derive(Debug)]
@@ -23,11 +25,13 @@ enum Event {
     NamesrvServes(Vec<SocketAddr>),
     BrokerRegistered,
     BrokerServes(Ready),
+    /// Every shard of the server took a turn since it last said so.
+    Alive(Server),
     Ended(Server, Result<(), String>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Server {
+pub(super) enum Server {
     Namesrv,
     Broker,
 }
@@ -48,6 +52,7 @@ pub(crate) struct Servers {
     events: Receiver<Event>,
     /// In the order started.
     running: Vec<(Server, Stop)>,
+    manager: Manager,
     is_asked_to_end: bool,
     failure: Option<Failure>,
 }
@@ -70,7 +75,14 @@ impl Servers {
                 let _ = signal.send(Event::Signal);
             })
             .map_err(cannot)?;
-        Ok(Servers { tell, events, running: Vec::new(), is_asked_to_end: false, failure: None })
+        Ok(Servers {
+            tell,
+            events,
+            running: Vec::new(),
+            manager: Manager::from_environment(),
+            is_asked_to_end: false,
+            failure: None,
+        })
     }
 
     /// Starts the name server and waits until it serves. `None` when it is time to end instead.
@@ -79,6 +91,7 @@ impl Servers {
         // The channel of the first registration becomes an event, through a thread that ends with it.
         let (registered, first) = mpsc::channel();
         options.first_registered = Some(registered);
+        options.heartbeat = self.heartbeat(Server::Namesrv, 1);
         let (serves, stopping, broker_registered) = (self.tell.clone(), stop.clone(), self.tell.clone());
         let started = host::start(core, move || {
             serve(options, stopping, move |bound| {
@@ -102,7 +115,8 @@ impl Servers {
     }
 
     /// Starts the broker and waits until it serves. `None` when it is time to end instead.
-    pub(crate) fn start_broker(&mut self, settings: Settings) -> Option<Ready> {
+    pub(crate) fn start_broker(&mut self, mut settings: Settings) -> Option<Ready> {
+        settings.heartbeat = self.heartbeat(Server::Broker, settings.cores.len());
         let stop = Stop::new();
         let serves = self.tell.clone();
         let started = start::start(settings, &stop, move |ready| {
@@ -122,6 +136,21 @@ impl Servers {
         self.until(Some(Instant::now() + within), |event| matches!(event, Event::BrokerRegistered).then_some(()))
     }
 
+    /// Tells the service manager that everything serves.
+    pub(crate) fn say_ready(&self) {
+        if !self.is_ending() {
+            self.manager.say_ready();
+        }
+    }
+
+    fn heartbeat(&self, server: Server, shards: usize) -> Option<Heartbeat> {
+        let alive = self.tell.clone();
+        self.manager.heartbeat(shards, move || {
+            // At the end of the process nobody listens any more.
+            let _ = alive.send(Event::Alive(server));
+        })
+    }
+
     /// Whether it is time to end.
     pub(crate) fn is_ending(&self) -> bool {
         self.is_asked_to_end || self.failure.is_some()
@@ -133,6 +162,7 @@ impl Servers {
         while !self.is_ending() {
             self.next(None);
         }
+        self.manager.say_stopping();
         while let Some((server, stop)) = self.running.last().cloned() {
             info!(server = server.name(), "stopping");
             stop.request();
@@ -205,6 +235,10 @@ impl Servers {
                     }
                     Ok(()) => {}
                 }
+            }
+            Event::Alive(server) => {
+                let running: Vec<Server> = self.running.iter().map(|(running, _)| *running).collect();
+                self.manager.is_alive(*server, &running);
             }
             Event::NamesrvServes(_) | Event::BrokerServes(_) | Event::BrokerRegistered => {}
         }

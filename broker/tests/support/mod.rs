@@ -58,6 +58,7 @@ pub(crate) fn settings(store: &Path, executors: usize, flush: FlushPolicy) -> Se
         accept_sends_from_ms: 0,
         trace_on: true,
         region: "DefaultRegion".into(),
+        heartbeat: None,
         properties: String::new(),
     }
 }

@@ -236,6 +236,20 @@ pub fn terminate(pid: u32) -> io::Result<()> {
     Err(if error.raw_os_error() == Some(libc::ESRCH) { io::ErrorKind::NotFound.into() } else { error })
 }
 
+/// Whether the kernel holds the wall clock to be synchronised with others.
+///
+/// # Errors
+/// What the operating system says.
+pub fn clock_is_synchronised() -> io::Result<bool> {
+    // SAFETY: all-zero bytes are a valid structure: a question without a change.
+    let mut question: libc::timex = unsafe { std::mem::zeroed() };
+    // SAFETY: a writable structure.
+    match unsafe { libc::adjtimex(&raw mut question) } {
+        -1 => Err(io::Error::last_os_error()),
+        state => Ok(state != libc::TIME_ERROR),
+    }
+}
+
 /// Lets this process open as many files and sockets as its hard limit allows, and gives that limit.
 ///
 /// # Errors

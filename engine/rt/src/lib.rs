@@ -12,6 +12,7 @@
 pub mod buf;
 pub mod file;
 pub mod fs;
+mod heartbeat;
 pub mod host;
 pub mod mesh;
 pub mod net;
@@ -23,6 +24,7 @@ mod uring;
 
 pub use buf::{AlignedBuf, AppendBuf, Slice};
 pub use file::{CommitMethod, File};
+pub use heartbeat::Heartbeat;
 pub use task::{Task, spawn, yield_now};
 pub use time::{Instant, now, sleep, timeout, wall_ms};
 
