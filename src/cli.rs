@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::admin;
 use crate::config::key::Program;
+use crate::iotune::IotuneArgs;
 
 /// What the process ends with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +62,8 @@ pub(crate) enum Command {
     Admin(admin::Verb),
     /// Load a broker and check what it answers.
     Bench(ringmq_bench::Args),
+    /// Measure a store's disk and write down how the broker uses it best.
+    Iotune(IotuneArgs),
 }
 
 /// What a broker is told on the command line; each flag stands above the configuration file.

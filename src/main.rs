@@ -9,6 +9,7 @@ mod cli;
 mod config;
 mod config_command;
 mod failure;
+mod iotune;
 mod log;
 mod out;
 mod run;
@@ -51,6 +52,7 @@ fn run(command: Command, rocketmq_name: Option<&str>) -> Result<ExitCode, Failur
         Command::Send(args) => touch::send(&args)?,
         Command::Tail(args) => touch::tail(&args)?,
         Command::Admin(verb) => admin::run(&verb)?,
+        Command::Iotune(args) => iotune::run(&args)?,
         Command::Bench(args) => {
             return ringmq_bench::run(args).map_err(|error| Failure::refused(format!("{error:#}")));
         }
