@@ -16,8 +16,8 @@ use ringmq_protocol::message::{Property, RecordSpec};
 use ringmq_rt::host::block_on;
 
 const TOPIC: &str = "bench";
-/// Messages in the queue; their bytes stay in the tail cache.
-const MESSAGES: u64 = 4096;
+/// Messages in the queue: as many as its end keeps in memory, below one block of its index.
+const MESSAGES: u64 = 128;
 /// Tag hash of every second message.
 const RED: i64 = 112_785;
 
