@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::key::Program;
+use crate::iotune::IotuneArgs;
 use crate::{admin, doctor, tune};
 
 /// What the process ends with.
@@ -63,6 +64,8 @@ pub(crate) enum Command {
     Bench(ringmq_bench::Args),
     Tune(tune::TuneArgs),
     Doctor(doctor::DoctorArgs),
+    /// Measure a store's disk and write down how the broker uses it best.
+    Iotune(IotuneArgs),
 }
 
 /// What a broker is told on the command line; each flag stands above the configuration file.

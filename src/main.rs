@@ -10,6 +10,7 @@ mod config;
 mod config_command;
 mod doctor;
 mod failure;
+mod iotune;
 mod log;
 mod out;
 mod run;
@@ -55,6 +56,7 @@ fn run(command: Command, rocketmq_name: Option<&str>) -> Result<ExitCode, Failur
         Command::Admin(verb) => admin::run(&verb)?,
         Command::Tune(args) => return tune::run(&args),
         Command::Doctor(args) => return doctor::run(&args),
+        Command::Iotune(args) => iotune::run(&args)?,
         Command::Bench(args) => {
             return ringmq_bench::run(args).map_err(|error| Failure::refused(format!("{error:#}")));
         }

@@ -1,11 +1,13 @@
 //! The servers as commands: `standalone`, `namesrv`, `broker`. Each reads its configuration, says what is wrong with it
 //! before anything is started, starts, prints its banner, and ends in order when it is asked to.
 //!
-//! The pieces: `broker` and `namesrv` turn configuration into what those crates take, `place` finds what the host
-//! decides, `servers` starts and ends, `banner` speaks, `manager` tells systemd, `pid` leaves the mark that `mqshutdown` looks for.
+//! The pieces: `broker` and `namesrv` turn configuration into what those crates take, `place` and `disk` find what the
+//! host decides, `servers` starts and ends, `banner` speaks, `manager` tells systemd, `pid` leaves the mark that
+//! `mqshutdown` looks for.
 
 mod banner;
 pub(crate) mod broker;
+mod disk;
 mod manager;
 mod namesrv;
 pub(crate) mod pid;
@@ -16,6 +18,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ringmq_broker::start::Ready;
+use ringmq_engine::FlushPolicy;
 use ringmq_rt::host;
 use tracing::{info, warn};
 
@@ -60,13 +64,16 @@ pub(crate) fn standalone(args: &StandaloneArgs) -> Result<(), Failure> {
     if let Some(namesrv) = servers.start_namesrv(plan.spare, names) {
         plan.settings.name_servers = vec![on_this_machine(namesrv).to_string()];
         let (store, cores) = (plan.settings.store.clone(), plan.cores.clone());
+        let flush = plan.settings.shard.flush;
         if let Some(ready) = servers.start_broker(plan.settings) {
             let facts = [banner::shards(ready.log_shards, &cores), format!("data {}", store.display())];
             let names = plan.told.with_port(namesrv.port());
-            let lines = Banner::new(&facts)
-                .line("name server", &names)
-                .line("broker", &broker_line(ready.broker, &plan.told))
-                .line("try", &try_line(&names));
+            let mut lines =
+                Banner::new(&facts).line("name server", &names).line("broker", &broker_line(ready.broker, &plan.told));
+            if let Some(commit) = commit_line(&ready, flush, &plan.disk) {
+                lines = lines.line("commit", &commit);
+            }
+            lines = lines.line("try", &try_line(&names));
             if servers.wait_registered(REGISTRATION_WAIT).is_none() && !servers.is_ending() {
                 warn!("the broker is not registered yet: clients do not find it until it is");
             }
@@ -90,7 +97,7 @@ pub(crate) fn broker(args: &BrokerArgs, kind_name: Option<&str>) -> Result<(), F
     say(&configured);
     startable(&configured)?;
     let plan = broker::plan(&configured, &args.broker, false, file_limit())?;
-    let Plan { settings, cores, told, .. } = plan;
+    let Plan { settings, cores, told, disk, .. } = plan;
     let names = match settings.name_servers.join(";") {
         names if names.is_empty() => {
             warn!("no name server is configured (namesrvAddr, -n): clients cannot find this broker");
@@ -98,7 +105,7 @@ pub(crate) fn broker(args: &BrokerArgs, kind_name: Option<&str>) -> Result<(), F
         }
         names => names,
     };
-    let store = settings.store.clone();
+    let (store, flush) = (settings.store.clone(), settings.shard.flush);
     let (name, address) = (settings.identity.broker_name.clone(), settings.identity.broker_addr.clone());
 
     let mut servers = Servers::new()?;
@@ -107,6 +114,9 @@ pub(crate) fn broker(args: &BrokerArgs, kind_name: Option<&str>) -> Result<(), F
         let facts = [banner::shards(ready.log_shards, &cores), format!("data {}", store.display())];
         let mut lines =
             Banner::new(&facts).line("name server", &names).line("broker", &broker_line(ready.broker, &told));
+        if let Some(commit) = commit_line(&ready, flush, &disk) {
+            lines = lines.line("commit", &commit);
+        }
         if kind_name.is_some() {
             lines = lines.plain(&format!(
                 "The broker[{name}, {address}] boot success. serializeType=JSON and name server is {names}"
@@ -194,6 +204,13 @@ fn on_this_machine(bound: SocketAddr) -> SocketAddr {
 
 fn broker_line(bound: SocketAddr, told: &place::Told) -> String {
     format!("{bound}   clients will be told {}", told.with_port(bound.port()))
+}
+
+/// How batches are made durable, logged always; a line of the banner where senders wait for it.
+fn commit_line(ready: &Ready, flush: FlushPolicy, chosen: &disk::Chosen) -> Option<String> {
+    let method = ready.commit?;
+    info!(%method, ?flush, "SYNC_FLUSH makes a batch durable by {method} ({chosen})");
+    (flush == FlushPolicy::Sync).then(|| format!("{method}   ({chosen})"))
 }
 
 fn try_line(names: &str) -> String {

@@ -134,9 +134,20 @@ fn address(banner: &[String], label: &str) -> String {
 fn help_names_the_commands_and_the_exit_codes() {
     let answer = Home::new().ask(&["--help"]);
     assert_eq!(answer.code, Some(0));
-    for word in
-        ["standalone", "namesrv", "broker", "config", "send", "tail", "admin", "bench", "tune", "doctor", "Exit codes"]
-    {
+    for word in [
+        "standalone",
+        "namesrv",
+        "broker",
+        "config",
+        "send",
+        "tail",
+        "admin",
+        "bench",
+        "tune",
+        "doctor",
+        "iotune",
+        "Exit codes",
+    ] {
         assert!(answer.out.contains(word), "no {word} in {}", answer.out);
     }
     assert_eq!(Home::new().ask(&["make-coffee"]).code, Some(2));

@@ -14,7 +14,7 @@ use ringmq_net::{Registry, Server};
 use ringmq_rt::host::{self, StartError, Stop};
 use ringmq_rt::mesh::{Mesh, Post};
 use ringmq_rt::net::ListenOptions;
-use ringmq_rt::{spawn, yield_now};
+use ringmq_rt::{CommitMethod, spawn, yield_now};
 
 use crate::announce::Announcer;
 use crate::control_shard::ControlShard;
@@ -63,6 +63,8 @@ pub struct Ready {
     pub log_shards: u16,
     /// What recovery did.
     pub recovered: Recovered,
+    /// How a batch is made durable under SYNC_FLUSH.
+    pub commit: Option<CommitMethod>,
 }
 
 /// A running broker.
@@ -332,6 +334,8 @@ async fn take_into_service(node: &Rc<Node>, store: &Store) -> Result<(Rc<Control
     })
     .await?;
     let broker = bound.first().copied().ok_or("no address to listen on")?;
-    let up = Ready { broker, vip: bound.get(1).copied(), log_shards: node.log_shards(), recovered };
+    // The leader has the first log shard, and all of them are on one device.
+    let commit = node.logs().first().map(|log| log.shard.commit_method());
+    let up = Ready { broker, vip: bound.get(1).copied(), log_shards: node.log_shards(), recovered, commit };
     Ok((control, up))
 }

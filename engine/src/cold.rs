@@ -1,4 +1,4 @@
-//! Older parts of the log, read from disk: aligned blocks in a small cache, the next block read ahead when somebody
+//! Older parts of the log, read from disk: aligned blocks in a small cache, the next ones read ahead when somebody
 //! reads on in order, and a direct read for a record that no block holds whole. Only written bytes are ever kept.
 
 use std::cell::{Cell, RefCell};
@@ -22,15 +22,20 @@ pub(crate) struct ColdReads {
     loaded: Waiters,
     /// The block that was asked for last.
     last: Cell<u64>,
+    /// Blocks to read ahead.
+    ahead: usize,
 }
 
 impl ColdReads {
-    pub(crate) fn new(blocks: usize) -> Self {
+    /// A cache of so many blocks, and how many of them may be read ahead: a quarter at most, so that readers at
+    /// different places do not drive out what the others are about to read.
+    pub(crate) fn new(blocks: usize, ahead: usize) -> Self {
         Self {
             blocks: RefCell::new(Cache::new(blocks)),
             loading: RefCell::default(),
             loaded: Waiters::new(),
             last: Cell::new(u64::MAX),
+            ahead: ahead.min(blocks / 4),
         }
     }
 }
@@ -67,7 +72,9 @@ pub(crate) async fn read(core: &Rc<Core>, offset: u64, len: u64) -> Result<Slice
     let sequential = core.cold.last.replace(start) == start.wrapping_sub(COLD_BLOCK);
     let block = load(core, span, start, end).await?;
     if sequential {
-        read_ahead(core, span, end);
+        for block in (end..span.end).step_by(to_usize(COLD_BLOCK)).take(core.cold.ahead) {
+            read_ahead(core, span, block);
+        }
     }
     let at = to_usize(offset - start);
     Ok(block.cut(at..at + to_usize(len)))

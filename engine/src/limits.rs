@@ -98,6 +98,9 @@ pub const COLD_BLOCK: u64 = 256 << 10;
 /// Log bytes kept once read from disk; the least recently used goes first.
 pub const COLD_CACHE: u64 = 8 << 20;
 
+/// Blocks that are read ahead of whoever reads in order.
+pub const READ_AHEAD: usize = 1;
+
 /// Segment files kept open for reading; the least recently used is closed.
 pub const OPEN_SEGMENTS: usize = 64;
 

@@ -29,6 +29,8 @@ pub struct ShardOptions {
     pub tail_cache_bytes: u64,
     /// Log bytes kept once read from disk.
     pub cold_cache_bytes: u64,
+    /// Blocks of 256 KiB that are read ahead of whoever reads the disk in order; never more than a quarter of the cache.
+    pub read_ahead: usize,
     /// Appended bytes that may wait for their write.
     pub unwritten_max: u64,
     /// How far zeros are written ahead.
@@ -52,6 +54,7 @@ impl Default for ShardOptions {
             record_max: limits::RECORD_MAX,
             tail_cache_bytes: limits::TAIL_CACHE,
             cold_cache_bytes: limits::COLD_CACHE,
+            read_ahead: limits::READ_AHEAD,
             unwritten_max: limits::UNWRITTEN_MAX,
             zero_lead: limits::ZERO_LEAD,
             disk_full_ratio: limits::DISK_FULL_RATIO,

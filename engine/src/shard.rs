@@ -6,7 +6,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use ringmq_rt::sync::Waiters;
-use ringmq_rt::{Slice, Task, fs, spawn};
+use ringmq_rt::{CommitMethod, Slice, Task, fs, spawn};
 
 use crate::checkpoint::{self, NotTaken};
 use crate::error::{AppendError, OpenError, Poisoned, ReadError};
@@ -112,6 +112,11 @@ impl Shard {
 
     pub fn options(&self) -> &ShardOptions {
         &self.core.options
+    }
+
+    /// How a batch is made durable here.
+    pub fn commit_method(&self) -> CommitMethod {
+        self.core.method
     }
 
     /// What the start found.

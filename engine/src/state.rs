@@ -416,7 +416,7 @@ impl Core {
         index_files: IndexFiles,
         state: State,
     ) -> Rc<Self> {
-        let cold = ColdReads::new(to_usize(options.cold_cache_bytes / limits::COLD_BLOCK));
+        let cold = ColdReads::new(to_usize(options.cold_cache_bytes / limits::COLD_BLOCK), options.read_ahead);
         Rc::new(Self {
             shard,
             store,

@@ -5,6 +5,8 @@
 
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
+use ringmq_rt::CommitMethod;
+
 use super::{
     key::{Key, Program},
     notice::{self, Idle, Notice, Origin},
@@ -107,6 +109,8 @@ pub(crate) struct BrokerConfig {
     pub(crate) start_accept_send_request_timestamp_ms: u64,
     pub(crate) shards: Option<u16>,
     pub(crate) cpus: Option<Vec<usize>>,
+    /// Nothing where it is left to measurement and disk.
+    pub(crate) commit_method: Option<CommitMethod>,
     pub(crate) buffer_memory: Option<u64>,
 }
 
@@ -234,6 +238,7 @@ fn read_broker(read: &mut Reader<'_>) -> BrokerConfig {
         start_accept_send_request_timestamp_ms: read.number("startAcceptSendRequestTimeStamp"),
         shards: read.number_if_any("shards"),
         cpus: read.cpus("cpus"),
+        commit_method: CommitMethod::named(&read.text("commitMethod")),
         buffer_memory: read.number_if_any("bufferMemory"),
     }
 }
@@ -393,6 +398,21 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn every_commit_method_can_be_chosen_and_auto_leaves_it_open() {
+        let key = key::keys(Program::Broker).find(|key| key.name == "commitMethod").unwrap();
+        let Kind::Choice(words) = key.kind else { panic!("{:?}", key.kind) };
+        let methods = words.iter().filter_map(|word| CommitMethod::named(word));
+        assert_eq!(methods.collect::<Vec<_>>(), CommitMethod::ALL);
+        assert_eq!((words.len(), words[0]), (CommitMethod::ALL.len() + 1, "auto"));
+        for word in words {
+            let mut sources = Sources::new(Program::Broker);
+            let flag = Flag { flag: "-D".into(), key: key.name.into(), value: (*word).into() };
+            sources.flags.push(flag);
+            assert_eq!(load(&sources).unwrap().broker().commit_method, CommitMethod::named(word));
         }
     }
 

@@ -14,6 +14,7 @@ use ringmq_net::Limits;
 use ringmq_protocol::host::Host;
 use tracing::info;
 
+use super::disk;
 use super::place::{self, Told};
 use crate::cli::{BrokerFlags, Flush, path_text};
 use crate::config::key::Program;
@@ -30,6 +31,8 @@ pub(crate) struct Plan {
     /// A core for a name server beside it.
     pub(crate) spare: Option<usize>,
     pub(crate) told: Told,
+    /// Who chose how a batch is made durable.
+    pub(crate) disk: disk::Chosen,
 }
 
 /// Room in a record for everything but its body: the longest topic, properties and hosts.
@@ -82,8 +85,11 @@ pub(crate) fn plan(
     let found = Found { listen, port, told: &told, store, broker_name, cores: &cores.broker, files };
     let mut settings = settings(&config, &found)?;
     settings.properties = properties(configured, &settings);
+    let origin = || configured.get("commitMethod").map_or(Origin::Default, |setting| setting.origin.clone());
+    let forced = config.commit_method.map(|method| (method, origin()));
+    let disk = disk::choose(forced, &settings.store, &cores.broker, &mut settings.shard);
     info!(role = ?config.broker_role, flush = ?config.flush_disk_type, store = %settings.store.display(), "configured");
-    Ok(Plan { settings, cores: cores.broker, spare: cores.spare, told })
+    Ok(Plan { settings, cores: cores.broker, spare: cores.spare, told, disk })
 }
 
 /// What the host decided.

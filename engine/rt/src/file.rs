@@ -20,6 +20,31 @@ pub enum CommitMethod {
     Thread,
 }
 
+impl CommitMethod {
+    /// Every method there is.
+    pub const ALL: [Self; 3] = [Self::Thread, Self::RingDsync, Self::RingWriteThenSync];
+
+    /// The word that configuration, reports and logs have for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RingDsync => "ringDsync",
+            Self::RingWriteThenSync => "ringWriteThenSync",
+            Self::Thread => "thread",
+        }
+    }
+
+    /// The method that is called so.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|method| method.name() == name)
+    }
+}
+
+impl std::fmt::Display for CommitMethod {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
 #[derive(Debug)]
 enum Inner {
     Uring(crate::uring::file::File),

@@ -1,4 +1,5 @@
-//! What this crate costs per message: a Java V2 send header read and typed, a record written, a reply written.
+//! What this crate costs per message: a frame's lengths checked, a Java V2 send header read and typed, a record written,
+//! a reply written.
 
 #![expect(clippy::unwrap_used, reason = "the inputs are constants that parse")]
 
@@ -6,7 +7,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ringmq_protocol::command::{HeaderView, ReplyHead};
-use ringmq_protocol::frame::Serialize;
+use ringmq_protocol::frame::{FrameHead, PREFIX_LEN, Serialize};
 use ringmq_protocol::header::{Names, SendHeader};
 use ringmq_protocol::host::Host;
 use ringmq_protocol::id::offset_msg_id;
@@ -21,6 +22,16 @@ const HEADER: &str = concat!(
     r#""j":"0","k":"false","m":"false","n":"broker-a"},"flag":0,"language":"JAVA","opaque":123456,"#,
     r#""serializeTypeCurrentRPC":"JSON","version":479}"#
 );
+
+fn frame(criterion: &mut Criterion) {
+    let header_len = u32::try_from(HEADER.len()).unwrap();
+    let mut first8 = [0; PREFIX_LEN];
+    first8[..4].copy_from_slice(&(4 + header_len + 1024).to_be_bytes());
+    first8[4..].copy_from_slice(&header_len.to_be_bytes());
+    criterion.bench_function("frame head", |bencher| {
+        bencher.iter(|| FrameHead::parse(black_box(&first8)).unwrap().body_start());
+    });
+}
 
 fn header(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("header");
@@ -93,5 +104,5 @@ fn reply(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, header, record, reply);
+criterion_group!(benches, frame, header, record, reply);
 criterion_main!(benches);
