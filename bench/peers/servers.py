@@ -13,6 +13,7 @@ from workloads import ASYNC
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 120
 STOP_SECONDS = 60
+SETTLE_SECONDS = 300
 HEAP = "4g"
 
 
@@ -21,17 +22,19 @@ class Trouble(Exception):
 
 
 def free_ports():
-    """A name server's port and a broker's, with the ports beside it that a broker takes too (VIP and HA)."""
-    for base in range(21_911, 29_000, 10):
+    """A name server's port and a broker's, with the ports beside it that a broker takes too (VIP and HA).
+
+    Below those that the kernel gives to clients, above those that the tests use."""
+    for base in range(31_103, 32_700, 4):
         try:
-            for port in (base - 35, base - 2, base, base + 1):
+            for port in range(base - 3, base + 2):
                 with socket.socket() as probe:
                     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    probe.bind(("127.0.0.1", port))
+                    probe.bind(("0.0.0.0", port))
         except OSError:
             continue
-        return base - 35, base
-    raise Trouble("no free ports between 21876 and 29000: stop what listens there")
+        return base - 3, base
+    raise Trouble("no free ports between 31100 and 32700: stop what listens there")
 
 
 class Server:
@@ -57,7 +60,7 @@ class Server:
         self.folder.mkdir(parents=True)
         try:
             self.peer.start(self)
-            self.wait()
+            self.wait("does not answer", START_SECONDS, bool)
         except BaseException:
             self.stop()
             raise
@@ -82,19 +85,31 @@ class Server:
                 )
             )
 
-    def wait(self):
-        """Until the broker answers a request."""
-        deadline = time.monotonic() + START_SECONDS
-        ask = [str(self.ringmq), "admin", "getBrokerConfig", "-b", self.address, "-n", f"127.0.0.1:{self.namesrv_port}"]
-        while True:
+    def status(self):
+        """What the broker says of itself; nothing while it does not answer."""
+        ask = [self.ringmq, "admin", "brokerStatus", "-b", self.address, "-n", f"127.0.0.1:{self.namesrv_port}"]
+        done = subprocess.run(list(map(str, ask)), capture_output=True, text=True, check=False)
+        pairs = (line.partition(":") for line in done.stdout.splitlines())
+        return {key.strip(): value.strip() for key, _, value in pairs} if done.returncode == 0 else {}
+
+    def wait(self, what, seconds, enough):
+        """Until the broker's status is `enough`. A broker that ends, or needs longer, ends the run."""
+        deadline = time.monotonic() + seconds
+        while not enough(self.status()):
             for process in self.processes:
                 if process.poll() is not None:
-                    raise Trouble(f"{self.peer.title} ended while it started: read {self.log}")
-            if subprocess.run(ask, capture_output=True, check=False).returncode == 0:
-                return
+                    raise Trouble(f"{self.peer.title} has ended: read {self.log}")
             if time.monotonic() > deadline:
-                raise Trouble(f"{self.peer.title} does not answer after {START_SECONDS} s: read {self.log}")
+                raise Trouble(f"{self.peer.title} {what} within {seconds} s: read {self.log}")
             time.sleep(0.2)
+
+    def settle(self):
+        """Until what was sent is in its queues, so that one load's work is not done in the time of the next."""
+
+        def settled(status):
+            return status.get("dispatchBehindBytes") == "0"
+
+        self.wait("has not put what was sent into its queues", SETTLE_SECONDS, settled)
 
     def stop(self):
         for process in reversed(self.processes):
@@ -147,7 +162,8 @@ class Apache:
     NAMESRV_JVM = ["-server", "-Xms256m", "-Xmx256m"]
     # Logging costs it, and says nothing about the broker.
     SILENT = '<configuration><root level="OFF"/></configuration>\n'
-    LOGGINGS = ("logback_namesrv.xml", "logback_broker.xml", "rmq.namesrv.logback.xml", "rmq.broker.logback.xml")
+    # 4.9 looks in its home, 5.x in front of its own on the class path.
+    LOGGINGS = ("logback_namesrv.xml", "logback_broker.xml", "rmq.logback.xml")
 
     def __init__(self, version):
         self.version = version
@@ -193,7 +209,7 @@ class Apache:
             "diskMaxUsedSpaceRatio": 95,
         }
         broker.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
-        java = ["java", f"-Duser.home={home}", "-cp", f"{self.jars / 'lib'}/*"]
+        java = ["java", f"-Duser.home={home}", "-cp", f"{home / 'conf'}:{self.jars / 'lib'}/*"]
         env = {"ROCKETMQ_HOME": str(home)}
         server.spawn(
             [*java, *self.NAMESRV_JVM, "org.apache.rocketmq.namesrv.NamesrvStartup", "-c", namesrv],
