@@ -10,9 +10,9 @@ OURS = "ringmq"
 
 
 def is_sound(result, workload):
-    """Whether the run measured what it was to measure: no finding, and an open loop that kept its rate."""
+    """Whether the run measured what it was to measure: no finding, a load that was fast enough, and an open loop that kept its rate."""
     kept = workload.rate is None or result["messages_per_second"] >= KEPT * workload.rate
-    return kept and not result["findings"]
+    return kept and not result["findings"] and not result["rejected"]
 
 
 def summary(results, peers):
@@ -28,6 +28,7 @@ def summary(results, peers):
                 sound = [r for r in runs if is_sound(r, workload)]
                 row = {"mode": mode, "workload": workload.name, "peer": peer, "rounds": len(runs), "sound": len(sound)}
                 row["findings"] = sorted({finding for r in runs for finding in r["findings"]})
+                row["rejected"] = sorted({why for r in runs for why in r["rejected"]})
                 row["notes"] = sorted({note for r in runs for note in r["notes"]})
                 for figure in FIGURES:
                     values = [r[figure] for r in sound if r[figure] is not None]
@@ -61,6 +62,8 @@ def cell(row, figures, text):
     if row is None:
         return ""
     if not row["sound"]:
+        if row["rejected"] and not row["findings"]:
+            return "the load was too slow"
         open_loop = any(w.rate for w in WORKLOADS if w.name == row["workload"])
         return "rate not kept" if open_loop else "failed"
     if any(figure not in row for figure in figures):
@@ -97,7 +100,7 @@ def markdown(rows, peers, titles, facts):
             line("p50 / p99 / p99.9", three, lambda *all: " / ".join(number(one["median"]) for one in all))
             line("CPU a message, us", ("cpu_us_per_message",), spread)
         lines.append("")
-    said = [(row, text) for row in rows for text in row["findings"] + row["notes"]]
+    said = [(row, text) for row in rows for text in row["findings"] + row["rejected"] + row["notes"]]
     if said:
         lines += ["## What the runs say of themselves", ""]
         lines += [f"- {titles[row['peer']]}, {row['mode']}, {row['workload']}: {text}" for row, text in said]

@@ -7,11 +7,11 @@ import table
 TITLES = {"ringmq": "RingMQ", "apache": "Apache"}
 
 
-def run(peer, rate, *, round_=1, workload="32x8", findings=(), cpu=2.0):
+def run(peer, rate, *, round_=1, workload="32x8", findings=(), rejected=(), cpu=2.0):
     return {
         "round": round_, "mode": "async", "peer": peer, "workload": workload, "messages_per_second": rate,
         "p50_us": 10.0, "p99_us": 20.0, "p999_us": 30.0, "cpu_us_per_message": cpu,
-        "findings": list(findings), "notes": [],
+        "findings": list(findings), "rejected": list(rejected), "notes": [],
     }  # fmt: skip
 
 
@@ -41,6 +41,11 @@ class Table(unittest.TestCase):
     def test_a_rate_that_was_not_kept_is_no_figure(self):
         _, text = tables([run("ringmq", 20_000, workload="20k"), run("apache", 15_000, workload="20k")])
         self.assertIn("messages/s | 20,000 | rate not kept |", text)
+
+    def test_a_load_that_was_too_slow_measured_itself(self):
+        _, text = tables([run("ringmq", 20_000, workload="20k", rejected=["the generator was late"])])
+        self.assertIn("messages/s | the load was too slow |", text)
+        self.assertIn("- RingMQ, async, 20k: the generator was late", text)
 
     def test_what_was_not_watched_is_left_empty(self):
         _, text = tables([run("ringmq", 400_000, cpu=None)])

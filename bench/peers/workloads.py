@@ -1,5 +1,7 @@
 """What every peer is loaded with. The only file here that knows the flags of `ringmq bench` and the names in its report."""
 
+import functools
+import subprocess
 from dataclasses import dataclass, field
 
 ASYNC, SYNC = "async", "sync"
@@ -7,6 +9,9 @@ MODES = (ASYNC, SYNC)
 
 # The same for all: bodies of 1 KiB, JSON headers and properties as the Java client sends them, one topic of 8 queues.
 SHAPE = ["--size", "1024", "--header", "json", "--queues", "8"]
+
+# Stand for what the program calls a closed loop, and reading: see `words`.
+CLOSED, READ = "CLOSED", "READ"
 
 
 @dataclass(frozen=True)
@@ -22,11 +27,20 @@ class Workload:
 
 
 def closed(connections, in_flight):
-    return ["send", *SHAPE, "--connections", str(connections), "--in-flight", str(in_flight)]
+    return ["send", *SHAPE, "--connections", str(connections), CLOSED, str(in_flight)]
 
 
 def opened(rate):
     return ["send", *SHAPE, "--connections", "32", "--in-flight", "64", "--rate", str(rate)]
+
+
+@functools.cache
+def words(ringmq):
+    """What the program calls them: one that has `consume` is an open loop unless told otherwise."""
+    told = subprocess.run([ringmq, "bench", "--help"], capture_output=True, text=True, check=True).stdout
+    if "consume" in told.split():
+        return {CLOSED: ["--closed"], READ: ["consume", "--last", "1250"]}
+    return {CLOSED: ["--in-flight"], READ: ["pull"]}
 
 
 # Few enough to lie in every peer's memory: RingMQ keeps 16 MiB of each log's end, the JVM's peers the page cache.
@@ -42,7 +56,7 @@ WORKLOADS = [
         "tail read",
         (ASYNC,),
         before=TAIL,
-        measured=["pull", "--connections", "8", "--in-flight", "8", "--parts", "4"],
+        measured=[READ, "--connections", "8", "--in-flight", "8", "--parts", "4"],
     ),
 ]
 
@@ -53,6 +67,8 @@ WARM_UP = opened(30_000)
 
 def command(ringmq, arguments, *, broker, topic, cpu, seconds=None, warmup=None, pid=None, report=None):
     """A whole command line of the load."""
+    known = words(str(ringmq))
+    arguments = [word for argument in arguments for word in known.get(argument, [argument])]
     line = [str(ringmq), "bench", *arguments, "--broker", broker, "--topic", topic, "--cpu", str(cpu)]
     if seconds is not None:
         line += ["--seconds", str(seconds)]
@@ -75,5 +91,7 @@ def figures(report):
         "p999_us": latency["p999"],
         "cpu_us_per_message": report["watched_cpu_us_per_message"],
         "findings": report["findings"],
+        # Why the figures are the load's own.
+        "rejected": report.get("rejected", []),
         "notes": report["notes"],
     }
