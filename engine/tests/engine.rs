@@ -5,6 +5,7 @@
 mod engine {
     mod ahead;
     mod copies;
+    mod counters;
     mod crash;
     mod damage;
     mod faults;
