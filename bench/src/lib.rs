@@ -17,6 +17,7 @@ mod reply;
 mod report;
 mod schedule;
 mod send;
+mod series;
 mod tally;
 mod target;
 mod watch;

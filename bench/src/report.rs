@@ -9,10 +9,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use hdrhistogram::Histogram;
+use hdrhistogram::{Counter, Histogram};
 use serde::Serialize;
 
 use crate::options::LoadArgs;
+use crate::series::{Interval, Series};
 use crate::tally::Tally;
 use crate::watch::Usage;
 
@@ -38,7 +39,7 @@ pub(crate) struct Percentiles {
 }
 
 impl Percentiles {
-    pub(crate) fn of(histogram: &Histogram<u64>) -> Percentiles {
+    pub(crate) fn of<T: Counter>(histogram: &Histogram<T>) -> Percentiles {
         let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
         Percentiles {
             count: histogram.len(),
@@ -50,6 +51,27 @@ impl Percentiles {
             p9999: at(0.9999),
             max: histogram.max() as f64 / 1e3,
         }
+    }
+}
+
+/// One interval of the measured time.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct IntervalReport {
+    /// Since the measured time began.
+    pub(crate) from_seconds: f64,
+    pub(crate) messages: u64,
+    pub(crate) latency_us: Percentiles,
+}
+
+impl IntervalReport {
+    fn all(series: &Series) -> Vec<IntervalReport> {
+        let length = series.interval().as_secs_f64();
+        let of = |(i, one): (usize, &Interval)| IntervalReport {
+            from_seconds: i as f64 * length,
+            messages: one.messages,
+            latency_us: Percentiles::of(&one.latency),
+        };
+        series.intervals().iter().enumerate().map(of).collect()
     }
 }
 
@@ -90,31 +112,33 @@ impl Setup {
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
-    schema: &'static str,
-    command: &'static str,
-    setup: Setup,
-    measured_seconds: f64,
-    requests: u64,
-    successes: u64,
-    messages_per_second: f64,
-    bytes_per_second: f64,
-    latency_us: Percentiles,
+    pub(crate) schema: &'static str,
+    pub(crate) command: &'static str,
+    pub(crate) setup: Setup,
+    pub(crate) measured_seconds: f64,
+    pub(crate) requests: u64,
+    pub(crate) successes: u64,
+    pub(crate) messages_per_second: f64,
+    pub(crate) bytes_per_second: f64,
+    pub(crate) latency_us: Percentiles,
     /// How late the generator itself was, open loop only.
-    generator_lateness_us: Option<Percentiles>,
-    generator_busy_share: f64,
+    pub(crate) generator_lateness_us: Option<Percentiles>,
+    pub(crate) generator_busy_share: f64,
     /// Of the load threads, per request, the whole run. Says little when they spin.
-    generator_cpu_us_per_request: f64,
-    refused: BTreeMap<i32, RefusalReport>,
-    stray_replies: u64,
-    unanswered: u64,
-    unsent: u64,
-    lost_connections: u64,
-    watched: Option<Usage>,
-    watched_cpu_us_per_message: Option<f64>,
+    pub(crate) generator_cpu_us_per_request: f64,
+    pub(crate) refused: BTreeMap<i32, RefusalReport>,
+    pub(crate) stray_replies: u64,
+    pub(crate) unanswered: u64,
+    pub(crate) unsent: u64,
+    pub(crate) lost_connections: u64,
+    pub(crate) watched: Option<Usage>,
+    pub(crate) watched_cpu_us_per_message: Option<f64>,
+    /// How the figures moved; the last interval may be shorter than the others.
+    pub(crate) intervals: Vec<IntervalReport>,
     /// Things that must not be; empty when the run has passed.
-    findings: Vec<String>,
+    pub(crate) findings: Vec<String>,
     /// Things to know when reading the figures.
-    notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
 }
 
 impl Report {
@@ -150,6 +174,7 @@ impl Report {
             lost_connections: tally.lost_connections,
             watched,
             watched_cpu_us_per_message: watched.and_then(cpu_us),
+            intervals: tally.series.as_ref().map(IntervalReport::all).unwrap_or_default(),
             findings: Vec::new(),
             notes: Vec::new(),
         };

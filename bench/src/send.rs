@@ -28,6 +28,22 @@ const TAG: &str = "TagA";
 const SECONDS_MAX: f64 = 7.0 * 86_400.0;
 
 pub(crate) fn run(args: &SendArgs) -> anyhow::Result<ExitCode> {
+    measure(args)?.report.finish(args.load.json.as_deref())
+}
+
+/// A load that has run, with the verdict over it.
+#[derive(Debug)]
+#[expect(dead_code, reason = "read by loads that are made of several")]
+pub(crate) struct Measured {
+    pub(crate) report: Report,
+    pub(crate) tally: Tally,
+    /// When the measured time began, milliseconds since 1970.
+    pub(crate) measured_from_ms: u64,
+}
+
+/// Sends, measures and audits without a word. An error is a load that could not begin or could not go on; what was
+/// wrong with one that ran is in its report.
+pub(crate) fn measure(args: &SendArgs) -> anyhow::Result<Measured> {
     check(args)?;
     let load = &args.load;
     let target = Target::for_sends(load, args.queues)?;
@@ -55,7 +71,7 @@ pub(crate) fn run(args: &SendArgs) -> anyhow::Result<ExitCode> {
     if let Err(error) = judge(args, &target, &before, &tally, &outcome.audit, &mut report) {
         report.finding(format!("the audit is incomplete, the offsets cannot be asked for: {error:#}"));
     }
-    report.finish(load.json.as_deref())
+    Ok(Measured { report, tally, measured_from_ms: clock.wall_ms(span.measure_from) })
 }
 
 fn check(args: &SendArgs) -> anyhow::Result<()> {
@@ -146,7 +162,7 @@ fn drive(
         }
         drop(ended);
         let watched = watch(args.load.watch_pid, clock, span, &endings);
-        let mut outcome = Outcome { tally: Tally::new()?, audit: Audit::default(), watched: None };
+        let mut outcome = Outcome { tally: Tally::cut(span.cut())?, audit: Audit::default(), watched: None };
         for lane in running {
             let (tally, audit) = lane.join().map_err(|_| anyhow!("a load thread panicked"))??;
             outcome.tally.merge(&tally)?;

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use crate::series::{Cut, Series};
+
 /// Latencies above this are recorded as this.
 const LATENCY_MAX: Duration = Duration::from_secs(600);
 
@@ -20,6 +22,8 @@ pub(crate) struct Refusals {
 pub(crate) struct Tally {
     /// From the intended time to the reply, of the measured requests, nanoseconds.
     pub(crate) latency: Histogram<u64>,
+    /// The same and the throughput, interval by interval, where the run's length is known when it begins.
+    pub(crate) series: Option<Series>,
     /// How late the generator itself was, of requests that no full window held back, nanoseconds.
     pub(crate) lateness: Histogram<u64>,
     pub(crate) requests: u64,
@@ -50,6 +54,7 @@ impl Tally {
         let histogram = || Histogram::new_with_bounds(1, LATENCY_MAX.as_nanos() as u64, 3);
         Ok(Tally {
             latency: histogram()?,
+            series: None,
             lateness: histogram()?,
             requests: 0,
             successes: 0,
@@ -66,6 +71,28 @@ impl Tally {
             waited_ns: 0,
             cpu_ns: 0,
         })
+    }
+
+    /// One that also keeps how the figures move.
+    pub(crate) fn cut(cut: Cut) -> anyhow::Result<Tally> {
+        Ok(Tally { series: Some(Series::new(cut)?), ..Tally::new()? })
+    }
+
+    /// A request of the measured time had its reply.
+    pub(crate) fn latency(&mut self, due_ns: u64, latency_ns: u64) {
+        self.latency.saturating_record(latency_ns);
+        if let Some(series) = &mut self.series {
+            series.latency(due_ns, latency_ns);
+        }
+    }
+
+    /// A reply arrived in the measured time.
+    pub(crate) fn acknowledged(&mut self, at_ns: u64, messages: u64) {
+        self.measured_replies += 1;
+        self.measured_messages += messages;
+        if let Some(series) = &mut self.series {
+            series.acknowledged(at_ns, messages);
+        }
     }
 
     pub(crate) fn refused(&mut self, code: i32, remark: impl FnOnce() -> String) {
@@ -85,6 +112,9 @@ impl Tally {
 
     pub(crate) fn merge(&mut self, other: &Tally) -> anyhow::Result<()> {
         self.latency.add(&other.latency)?;
+        if let (Some(ours), Some(theirs)) = (&mut self.series, &other.series) {
+            ours.merge(theirs)?;
+        }
         self.lateness.add(&other.lateness)?;
         self.requests += other.requests;
         self.successes += other.successes;
@@ -115,16 +145,20 @@ mod tests {
 
     #[test]
     fn merging_adds_and_keeps_the_first_remark() {
-        let (mut one, mut two) = (Tally::new().unwrap(), Tally::new().unwrap());
+        let cut = Cut::new(0, 1_000_000_000);
+        let (mut one, mut two) = (Tally::cut(cut).unwrap(), Tally::cut(cut).unwrap());
         one.refused(2, || "busy".to_owned());
         two.refused(2, || "later".to_owned());
         two.refused(13, || "too large".to_owned());
-        two.latency.saturating_record(5_000);
+        two.latency(200_000_000, 5_000);
+        two.acknowledged(200_005_000, 1);
         two.connection_lost(&std::io::ErrorKind::ConnectionReset.into());
         one.merge(&two).unwrap();
         assert_eq!(one.refusals[&2], Refusals { count: 2, first_remark: "busy".to_owned() });
         assert_eq!(one.refusals[&13], Refusals { count: 1, first_remark: "too large".to_owned() });
-        assert_eq!((one.latency.len(), one.lost_connections), (1, 1));
+        assert_eq!((one.latency.len(), one.measured_messages, one.lost_connections), (1, 1, 1));
+        let third = &one.series.as_ref().unwrap().intervals()[2];
+        assert_eq!((third.latency.len(), third.messages), (1, 1));
         assert!(one.first_loss.is_some());
     }
 }

@@ -10,6 +10,7 @@ use crate::link::{Link, Scratch};
 use crate::pace::{Clock, Pace, thread_cpu_ns};
 use crate::reply::{Frame, Reply, ReplyScanner, remark};
 use crate::schedule::Schedule;
+use crate::series::Cut;
 use crate::tally::Tally;
 use crate::wire::{OPAQUE_BASE, OPAQUE_SPAN, SendTemplates};
 
@@ -29,6 +30,11 @@ pub(crate) struct Span {
 }
 
 impl Span {
+    /// The measured time, cut into intervals.
+    pub(crate) fn cut(&self) -> Cut {
+        Cut::new(self.measure_from, self.send_until)
+    }
+
     /// How much of a stretch of time lies in the measured time.
     fn measured_part(&self, (from, to): (u64, u64)) -> u64 {
         to.min(self.send_until).saturating_sub(from.max(self.measure_from))
@@ -147,7 +153,7 @@ impl Lane {
             schedule,
             scratch: Scratch::new(),
             scanner: ReplyScanner::of_sends(),
-            tally: Tally::new()?,
+            tally: Tally::cut(span.cut())?,
             audit: Audit::default(),
             under_way: 0,
             turn: 0,
@@ -336,10 +342,9 @@ fn settle(
     }
     tally.successes += 1;
     if (span.measure_from..span.send_until).contains(&now) {
-        tally.measured_replies += 1;
-        tally.measured_messages += 1;
+        tally.acknowledged(now, 1);
     }
     if slot.intended_ns >= span.measure_from {
-        tally.latency.saturating_record(now.saturating_sub(slot.intended_ns));
+        tally.latency(slot.intended_ns, now.saturating_sub(slot.intended_ns));
     }
 }
