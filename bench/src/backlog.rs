@@ -21,14 +21,13 @@ pub(crate) fn run(args: BacklogArgs) -> anyhow::Result<ExitCode> {
     say("building the backlog")?;
     let built = send(&builder, &target, Span::open(patience), Some(limit))?.report;
     let messages = built.successes * u64::from(args.send.batch);
+    let backlog = backlog(&begun, &target.ends()?, args.drain_ratio.unwrap_or(1.0))?;
 
     say(&format!("{messages} messages are there; the producer alone"))?;
     let before = measure(&args.send)?.report;
 
     say("the producer, and readers of the backlog")?;
     let ends = target.ends()?;
-    let ratio = args.drain_ratio.unwrap_or(1.0);
-    let backlog = backlog(&begun, &ends, ratio)?;
     let to_read: u64 = backlog.iter().flatten().map(|range| range.max - range.min).sum();
     let reads = Reads {
         extent: Extent::Once,

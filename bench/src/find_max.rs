@@ -101,16 +101,10 @@ pub(crate) fn run(args: &FindMaxArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// What a rate that is too high does not explain; a search does not go on after it.
-fn broken(report: &Report) -> Option<&str> {
-    let explained = report.unsent > 0 || report.unanswered > 0;
-    let broke = report.partial || report.successes == 0 || report.stray_replies > 0;
-    let other =
-        report.findings.iter().find(|finding| !finding.contains("never answered") && !finding.contains("never sent"));
-    match other {
-        Some(finding) => Some(finding),
-        None if broke || (!explained && !report.findings.is_empty()) => report.findings.first().map(String::as_str),
-        None => None,
-    }
+fn broken(report: &Report) -> Option<String> {
+    let explained = usize::from(report.unsent > 0) + usize::from(report.unanswered > 0);
+    let broken = report.partial || report.successes == 0 || report.findings.len() > explained;
+    broken.then(|| report.findings.join("; "))
 }
 
 fn judge(report: &Report, bound_us: f64) -> Step {

@@ -206,6 +206,10 @@ impl<'a> Lane<'a> {
                         if let Some(reading) = reading {
                             reading.serve(token, &self.clock);
                         }
+                        // Long replies must not make the sends late that became due meanwhile.
+                        if let Some(sending) = sending {
+                            sending.turn(self.clock.now_ns(), signals);
+                        }
                     }
                 }
             }

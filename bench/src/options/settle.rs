@@ -13,6 +13,8 @@ use crate::workload::Workload;
 
 const RATE: f64 = 10_000.0;
 const CONNECTIONS: u32 = 32;
+/// More than one machine's ports give.
+const CONNECTIONS_MAX: u32 = 20_000;
 const CONSUMERS: u32 = 8;
 const QUEUES: u32 = 8;
 const SECONDS: f64 = 10.0;
@@ -128,10 +130,8 @@ impl SendArgs {
         let (_, largest) = self.size().bounds();
         let request = u64::from(largest) * u64::from(self.batch);
         ensure!(request <= 4 << 20, "--batch {} of {largest} bytes: a request holds 4 MiB at most", self.batch);
-        ensure!(
-            self.seconds() > 0.0 && self.warmup() >= 0.0,
-            "testDurationMinutes and warmupDurationMinutes must not be negative, and the first not zero"
-        );
+        let connections = self.load.connections();
+        ensure!(connections <= CONNECTIONS_MAX, "{connections} connections: {CONNECTIONS_MAX} at most");
         Ok(())
     }
 
