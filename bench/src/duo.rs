@@ -16,6 +16,9 @@ use crate::report::{Compound, Report};
 use crate::send::Producer;
 use crate::target::{ByQueue, Target};
 
+/// Below this share of the rate that was asked for, reading is worth a word.
+const READ_KEPT: f64 = 0.95;
+
 /// How the reading of a duo goes.
 pub(crate) struct Reads<'r> {
     pub(crate) extent: Extent,
@@ -141,8 +144,13 @@ pub(crate) fn run_mixed(args: MixedArgs) -> anyhow::Result<ExitCode> {
         stop_after_reading: false,
     };
     let Halves { sent, read } = run_both(send, &args.beside, &target, &before, span, &reads)?;
-    let json = send.load.json.clone();
+    let (json, read_rate) = (send.load.json.clone(), args.read_rate);
     let mut report = Compound::new("mixed", Command::Mixed(args));
+    if read.messages_per_second < read_rate * READ_KEPT {
+        report.note(
+            "pulls brought fewer messages than --pull-batch: a broker caps them (maxTransferCountOnMessageInMemory)",
+        );
+    }
     report.figure("sent_per_second", sent.messages_per_second);
     report.figure("read_per_second", read.messages_per_second);
     report.line(

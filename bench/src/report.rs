@@ -127,6 +127,8 @@ pub(crate) struct Report {
     pub(crate) measured_seconds: f64,
     pub(crate) requests: u64,
     pub(crate) successes: u64,
+    /// One-way: `successes` counts nothing.
+    pub(crate) asks_for_no_answer: bool,
     pub(crate) messages_per_second: f64,
     pub(crate) bytes_per_second: f64,
     pub(crate) latency_us: Percentiles,
@@ -179,6 +181,7 @@ impl Report {
             measured_seconds,
             requests: tally.requests,
             successes: tally.successes,
+            asks_for_no_answer: tally.one_way > 0,
             messages_per_second: tally.measured_messages as f64 / seconds,
             bytes_per_second: tally.measured_bytes as f64 / seconds,
             latency_us: Percentiles::of(&tally.latency),
@@ -316,7 +319,12 @@ impl Report {
             usage_line(&mut text, usage, self.watched_cpu_us_per_message);
         }
         let partial = if self.partial { ", PARTIAL RUN" } else { "" };
-        let _ = writeln!(text, "  requests    {} sent, {} succeeded{partial}", self.requests, self.successes);
+        let answered = if self.asks_for_no_answer {
+            "none asks for an answer".to_owned()
+        } else {
+            format!("{} succeeded", self.successes)
+        };
+        let _ = writeln!(text, "  requests    {} sent, {answered}{partial}", self.requests);
         text
     }
 }
