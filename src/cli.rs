@@ -61,7 +61,7 @@ pub(crate) enum Command {
     #[command(subcommand, after_help = EXIT_CODES)]
     Admin(admin::Verb),
     /// Load a broker and check what it answers.
-    Bench(ringmq_bench::Args),
+    Bench(Box<ringmq_bench::Args>),
     Tune(tune::TuneArgs),
     Doctor(doctor::DoctorArgs),
     /// Measure a store's disk and write down how the broker uses it best.

@@ -58,7 +58,7 @@ fn run(command: Command, rocketmq_name: Option<&str>) -> Result<ExitCode, Failur
         Command::Doctor(args) => return doctor::run(&args),
         Command::Iotune(args) => iotune::run(&args)?,
         Command::Bench(args) => {
-            return ringmq_bench::run(args).map_err(|error| Failure::refused(format!("{error:#}")));
+            return ringmq_bench::run(*args).map_err(Failure::from);
         }
     }
     Ok(ExitCode::SUCCESS)
