@@ -9,9 +9,14 @@
 //! fails.
 
 mod audit;
+mod compare;
+mod encoded;
+mod flush;
+mod host;
 mod link;
 pub mod options;
 mod pace;
+mod page;
 mod pull;
 mod reply;
 mod report;
@@ -25,6 +30,9 @@ mod wire;
 
 use std::process::ExitCode;
 
+pub use self::compare::CompareArgs;
+pub use self::flush::FlushArgs;
+
 /// The arguments of `ringmq bench`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -35,6 +43,8 @@ pub struct Args {
 /// Runs one load and prints its report. The exit code is a failure when a message was lost, doubled or refused.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
+        options::Command::Flush(args) => flush::run(&args),
+        options::Command::Compare(args) => compare::run(&args),
         options::Command::Send(args) => send::run(&args),
         options::Command::Pull(args) => pull::run(&args),
         options::Command::Watch(args) => watch::run(&args),

@@ -9,6 +9,10 @@ pub use crate::wire::HeaderKind;
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Show what durability costs: the same load under ASYNC_FLUSH and SYNC_FLUSH, on this machine's disk.
+    Flush(crate::flush::FlushArgs),
+    /// Say whether one result is worse than another, for people and for CI.
+    Compare(crate::compare::CompareArgs),
     /// Send messages and measure throughput and latency.
     Send(SendArgs),
     /// Read a topic from its first message and check that no queue offset is missing.
@@ -159,7 +163,7 @@ impl LoadArgs {
 }
 
 /// A list as `taskset` and `cpuset` take it: numbers and ranges, separated by commas.
-fn parse_cpu_list(list: &str) -> anyhow::Result<Vec<usize>> {
+pub(crate) fn parse_cpu_list(list: &str) -> anyhow::Result<Vec<usize>> {
     let wrong = || anyhow::anyhow!("--cpu {list}: expected CPU numbers and ranges such as 1 or 2,4-7");
     let mut cpus = Vec::new();
     for part in list.split(',') {

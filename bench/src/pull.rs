@@ -37,7 +37,7 @@ pub(crate) fn run(args: &PullArgs) -> anyhow::Result<ExitCode> {
     setup.more.insert("parts", json!(args.parts));
     setup.more.insert("verify_crc", json!(args.verify_crc));
     setup.more.insert("messages", json!(there));
-    let mut report = Report::new("pull", setup, &outcome.tally, outcome.seconds, outcome.watched);
+    let mut report = Report::new("pull", setup, &outcome.tally, outcome.seconds, outcome.watched)?;
     let faults = &outcome.faults;
     for (count, what) in [
         (faults.misplaced, "pulls brought a record that is not the next of its queue, or none, or skipped some"),

@@ -12,16 +12,17 @@ use anyhow::Context as _;
 use hdrhistogram::{Counter, Histogram};
 use serde::Serialize;
 
+use crate::encoded;
 use crate::options::LoadArgs;
 use crate::series::{Interval, Series};
 use crate::tally::Tally;
 use crate::watch::Usage;
 
 /// Names this layout of the JSON file.
-const SCHEMA: &str = "ringmq-bench/1";
+pub(crate) const SCHEMA: &str = "ringmq-bench/1";
 
 /// A generator that is itself this late at its 99th percentile has measured itself, not the broker.
-const LATENESS_MAX_NS: u64 = 100_000;
+pub(crate) const LATENESS_MAX_NS: u64 = 100_000;
 /// A closed loop whose threads never wait shows what the generator can do, not what the broker can.
 const BUSY_MAX: f64 = 0.97;
 
@@ -55,21 +56,26 @@ impl Percentiles {
 }
 
 /// One interval of the measured time.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub(crate) struct IntervalReport {
     /// Since the measured time began.
     pub(crate) from_seconds: f64,
     pub(crate) messages: u64,
     pub(crate) latency_us: Percentiles,
+    /// HdrHistogram V2, deflated, base64; nanoseconds.
+    pub(crate) histogram: String,
 }
 
 impl IntervalReport {
-    fn all(series: &Series) -> Vec<IntervalReport> {
+    fn all(series: &Series) -> anyhow::Result<Vec<IntervalReport>> {
         let length = series.interval().as_secs_f64();
-        let of = |(i, one): (usize, &Interval)| IntervalReport {
-            from_seconds: i as f64 * length,
-            messages: one.messages,
-            latency_us: Percentiles::of(&one.latency),
+        let of = |(i, one): (usize, &Interval)| {
+            Ok(IntervalReport {
+                from_seconds: i as f64 * length,
+                messages: one.messages,
+                latency_us: Percentiles::of(&one.latency),
+                histogram: encoded::encode(&one.latency)?,
+            })
         };
         series.intervals().iter().enumerate().map(of).collect()
     }
@@ -135,6 +141,7 @@ pub(crate) struct Report {
     pub(crate) watched_cpu_us_per_message: Option<f64>,
     /// How the figures moved; the last interval may be shorter than the others.
     pub(crate) intervals: Vec<IntervalReport>,
+    pub(crate) interval_seconds: Option<f64>,
     /// Things that must not be; empty when the run has passed.
     pub(crate) findings: Vec<String>,
     /// Things to know when reading the figures.
@@ -148,7 +155,7 @@ impl Report {
         tally: &Tally,
         measured_seconds: f64,
         watched: Option<Usage>,
-    ) -> Report {
+    ) -> anyhow::Result<Report> {
         let open_loop = !tally.lateness.is_empty();
         let cpu_us = |usage: Usage| {
             let per_second = tally.measured_messages as f64 / measured_seconds;
@@ -174,12 +181,13 @@ impl Report {
             lost_connections: tally.lost_connections,
             watched,
             watched_cpu_us_per_message: watched.and_then(cpu_us),
-            intervals: tally.series.as_ref().map(IntervalReport::all).unwrap_or_default(),
+            interval_seconds: tally.series.as_ref().map(|series| series.interval().as_secs_f64()),
+            intervals: tally.series.as_ref().map_or(Ok(Vec::new()), IntervalReport::all)?,
             findings: Vec::new(),
             notes: Vec::new(),
         };
         report.judge(tally);
-        report
+        Ok(report)
     }
 
     fn judge(&mut self, tally: &Tally) {

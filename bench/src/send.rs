@@ -33,7 +33,6 @@ pub(crate) fn run(args: &SendArgs) -> anyhow::Result<ExitCode> {
 
 /// A load that has run, with the verdict over it.
 #[derive(Debug)]
-#[expect(dead_code, reason = "read by loads that are made of several")]
 pub(crate) struct Measured {
     pub(crate) report: Report,
     pub(crate) tally: Tally,
@@ -67,7 +66,7 @@ pub(crate) fn measure(args: &SendArgs) -> anyhow::Result<Measured> {
     setup.more.insert("warmup", json!(args.warmup));
     let mut tally = outcome.tally;
     tally.measured_bytes = tally.measured_messages * u64::from(args.size);
-    let mut report = Report::new("send", setup, &tally, args.seconds, outcome.watched);
+    let mut report = Report::new("send", setup, &tally, args.seconds, outcome.watched)?;
     if let Err(error) = judge(args, &target, &before, &tally, &outcome.audit, &mut report) {
         report.finding(format!("the audit is incomplete, the offsets cannot be asked for: {error:#}"));
     }
