@@ -22,6 +22,8 @@ use crate::node::Node;
 use crate::offset::{Commit, OffsetFile, OffsetTable};
 use crate::refusal::Refusal;
 use crate::requests;
+use crate::runtime_info::{self, Boot};
+use crate::stats::History;
 use crate::table::{self, GROUPS_FILE, Loaded, OFFSETS_FILE, TOPICS_FILE, TableError};
 use crate::topic::{TopicFile, TopicSettings, TopicTable, Wanted};
 
@@ -37,6 +39,9 @@ pub struct ControlShard {
     busy: Cell<bool>,
     announcer: RefCell<Option<Rc<Announcer>>>,
     stopping: Cell<bool>,
+    /// What the whole broker has done.
+    pub history: RefCell<History>,
+    pub boot: Boot,
 }
 
 #[derive(Debug)]
@@ -100,6 +105,8 @@ impl ControlShard {
             busy: Cell::new(false),
             announcer: RefCell::default(),
             stopping: Cell::new(false),
+            history: RefCell::default(),
+            boot: Boot::now(),
         });
         control.save_tables().await?;
         let (topics, groups) = {
@@ -110,7 +117,13 @@ impl ControlShard {
         spawn("carry out changes", Rc::clone(&control).carry_out_loop()).detach();
         spawn("save offsets", Rc::clone(&control).save_offsets_loop()).detach();
         spawn("expire members", Rc::clone(&control).expire_loop()).detach();
+        spawn("add up counts", runtime_info::watch(Rc::clone(&control))).detach();
         Ok(control)
+    }
+
+    /// Whether the tables are saved for the last time.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.get()
     }
 
     /// The name servers are told of changes from now on.

@@ -50,6 +50,7 @@ fn handler(code: RequestCode) -> Option<Handler> {
         | RequestCode::GET_ALL_CONSUMER_OFFSET
         | RequestCode::GET_CONSUMER_CONNECTION_LIST
         | RequestCode::GET_PRODUCER_CONNECTION_LIST
+        | RequestCode::GET_BROKER_RUNTIME_INFO
         | RequestCode::GET_BROKER_CONFIG => MEMBER,
         RequestCode::UPDATE_AND_CREATE_TOPIC
         | RequestCode::DELETE_TOPIC_IN_BROKER

@@ -9,7 +9,7 @@
 //! The map of the runtime around it: [`dispatch`] is the table of contents, [`send`], [`pull`] and [`query`] serve the data
 //! plane on every executor, [`log`] keeps who waits on a log shard, [`deferred`] the
 //! pulls of slow readers, [`requests`] serves the control plane,
-//! [`control_shard`] carries out what the tables decide, [`announce`] talks to name servers, [`mail`] is all that shards
+//! [`control_shard`] carries out what the tables decide, [`stats`] counts and [`runtime_info`] tells, [`announce`] talks to name servers, [`mail`] is all that shards
 //! say to each other, [`node`] is one executor's part, and [`start`] boots and stops it all.
 
 pub mod announce;
@@ -31,9 +31,11 @@ pub mod query;
 pub mod refusal;
 pub mod register;
 pub mod requests;
+pub mod runtime_info;
 pub mod send;
 pub mod settings;
 pub mod start;
+pub mod stats;
 pub mod subscription;
 pub mod system_topic;
 pub mod table;

@@ -128,6 +128,12 @@ impl Log {
         !self.parked.borrow().is_empty()
     }
 
+    /// How many sends wait for the log, and how long the first of them has.
+    pub fn parked(&self, at: Instant) -> (usize, Duration) {
+        let parked = self.parked.borrow();
+        (parked.len(), parked.front().map_or(Duration::ZERO, |first| first.waited(at)))
+    }
+
     /// Keeps a send until the log takes messages again.
     ///
     /// # Errors

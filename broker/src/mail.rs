@@ -11,6 +11,7 @@ use ringmq_rt::net::Outbox;
 
 use crate::group_config::GroupChange;
 use crate::refusal::Refusal;
+use crate::stats::Totals;
 use crate::subscription::SubscriptionChange;
 use crate::topic::{Topic, TopicChange};
 
@@ -93,6 +94,8 @@ pub struct PullJob {
     pub suggest_broker: i64,
     /// Read again for a peer that had not taken its earlier answers.
     pub deferred: bool,
+    /// Messages in its answer, once there is one.
+    pub found: usize,
 }
 
 /// A question about one queue.
@@ -137,6 +140,8 @@ pub enum Ask {
     Queue { log: u16, topic: Box<str>, queue_id: i32 },
     /// To every shard: drop the topic's messages.
     DropTopic { topic: Box<str> },
+    /// To every shard: what it has counted, and the time of its oldest message if that is wanted.
+    Totals { oldest: bool },
 }
 
 /// The ends of a queue.
@@ -154,6 +159,7 @@ pub enum Told {
     Done,
     Refused(Refusal),
     Queue(QueueEnds),
+    Totals(Box<Totals>),
     Failed(String),
 }
 

@@ -23,9 +23,10 @@ use crate::refusal::Refusal;
 use crate::send::Scratch;
 use crate::settings::Settings;
 use crate::start::Life;
+use crate::stats::Served;
 use crate::subscription::SubscriptionCopy;
 use crate::topic::TopicCopy;
-use crate::{pull, query, send};
+use crate::{pull, query, send, stats};
 
 /// The executor that owns the control tables.
 pub const CONTROL: usize = 0;
@@ -48,6 +49,7 @@ pub struct Node {
     asked: RefCell<Slab<Rc<Asked>>>,
     pub scratch: RefCell<Scratch>,
     pub deferred: Deferred,
+    pub served: Served,
     pub life: RefCell<Vec<Life>>,
     pub life_event: Event,
 }
@@ -73,6 +75,7 @@ impl Node {
             asked: RefCell::default(),
             scratch: RefCell::default(),
             deferred: Deferred::default(),
+            served: Served::default(),
             life: RefCell::default(),
             life_event: Event::new(),
         })
@@ -290,6 +293,7 @@ impl Node {
                 },
                 Ask::Queue { log, topic, queue_id } => query::ends(&node, log, &topic, queue_id).await,
                 Ask::DropTopic { topic } => query::drop_topic(&node, &topic).await,
+                Ask::Totals { oldest } => Told::Totals(Box::new(stats::totals(&node, oldest).await)),
             };
             node.tell(from, Mail::Told { token, told: Box::new(told) });
         })

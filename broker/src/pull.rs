@@ -50,7 +50,7 @@ pub fn request(node: &Rc<Node>, conn: &Rc<Conn>, view: &HeaderView<'_>, frame: &
             Told::Done => checked(&node, &conn, to, code, &group, &header, frame.header()),
             Told::Refused(refusal) => node.refuse(to, &refusal),
             Told::Failed(why) => node.refuse(to, &Refusal::failed(why)),
-            Told::Queue(_) => node.refuse(to, &Refusal::group_missing(&group)),
+            Told::Queue(_) | Told::Totals(_) => node.refuse(to, &Refusal::group_missing(&group)),
         }
     })
     .detach();
@@ -137,6 +137,7 @@ fn check(
         group_sys_flag: group.config.group_sys_flag,
         suggest_broker: 0,
         deferred: false,
+        found: 0,
         topic,
     })
 }
@@ -311,12 +312,13 @@ fn respond(node: &Rc<Node>, job: &PullJob, batch: &ReadBatch) {
         return;
     }
     let shard = job.to.conn.shard();
+    let answered = PullJob { found: batch.records.len(), ..job.clone() };
     if shard == node.me() {
-        pulled(node, job.clone(), |out| write(job, batch, out));
+        pulled(node, answered, |out| write(job, batch, out));
     } else {
         let mut out = Box::<Outbox>::default();
         write(job, batch, &mut out);
-        node.tell(shard, Mail::Pulled(Box::new(job.clone()), out));
+        node.tell(shard, Mail::Pulled(Box::new(answered), out));
     }
 }
 
@@ -326,9 +328,13 @@ pub fn pulled(node: &Rc<Node>, job: PullJob, write: impl FnOnce(&mut Outbox)) {
     if job.deferred {
         node.deferred.answered(job.to.conn);
     }
-    match node.registry.get(job.to.conn).filter(|conn| conn.is_output_full()) {
-        Some(conn) => deferred::defer(node, conn, job),
-        None => node.write_local(job.to, write),
+    match node.registry.get(job.to.conn) {
+        Some(conn) if conn.is_output_full() => deferred::defer(node, conn, job),
+        Some(_) => {
+            node.served.pull_answered(job.found);
+            node.write_local(job.to, write);
+        }
+        None => {}
     }
 }
 

@@ -23,6 +23,7 @@ use crate::mail::{Answer, Ask, ControlJob, QueueEnds, Told};
 use crate::member::{self, Sender};
 use crate::offset::{Commit, OffsetTable};
 use crate::refusal::Refusal;
+use crate::runtime_info;
 
 /// A successful answer.
 #[derive(Debug, Default)]
@@ -118,6 +119,7 @@ async fn serve(control: &Rc<ControlShard>, job: &ControlJob, view: &HeaderView<'
             let group = ProducerGroup::decode(view)?.producer_group;
             Ok(Good::body(control.tables.borrow().members.producer_connection(&group)?.to_vec()))
         }
+        RequestCode::GET_BROKER_RUNTIME_INFO => Ok(Good::body(runtime_info::table(control).await?.to_vec())),
         RequestCode::GET_BROKER_CONFIG => {
             let version = control.tables.borrow().topics.version().to_vec();
             let version = String::from_utf8_lossy(&version).into_owned();
@@ -192,7 +194,7 @@ async fn queue_ends(control: &Rc<ControlShard>, topic: &str, queue_id: i32) -> R
         Told::Queue(ends) => Ok(ends),
         Told::Refused(refusal) => Err(refusal),
         Told::Failed(why) => Err(Refusal::failed(why)),
-        Told::Done => Ok(QueueEnds::default()),
+        Told::Done | Told::Totals(_) => Ok(QueueEnds::default()),
     }
 }
 
@@ -269,7 +271,7 @@ async fn delete_topic(control: &Rc<ControlShard>, view: &HeaderView<'_>) -> Outc
                 let remark = format!("topic {name} is deleted, but its messages are not all dropped: {why}");
                 return Err(Refusal::new(ResponseCode::SYSTEM_ERROR, remark));
             }
-            Told::Done | Told::Refused(_) | Told::Queue(_) => {}
+            Told::Done | Told::Refused(_) | Told::Queue(_) | Told::Totals(_) => {}
         }
     }
     tracing::info!(topic = %name, "deleted a topic");

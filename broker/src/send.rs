@@ -95,7 +95,7 @@ fn create_then_place(node: &Rc<Node>, conn: &Rc<Conn>, to: Answer, name: String,
             Told::Done => {}
             Told::Refused(refusal) => return node.refuse(to, &refusal),
             Told::Failed(why) => return node.refuse(to, &Refusal::failed(why)),
-            Told::Queue(_) => return node.refuse(to, &Refusal::topic_missing(&name)),
+            Told::Queue(_) | Told::Totals(_) => return node.refuse(to, &Refusal::topic_missing(&name)),
         }
         let topic = node.topics.borrow().get(&name).cloned();
         match topic {
@@ -223,6 +223,7 @@ impl Parked {
 
     /// Gives up: the sender is told to slow down.
     pub fn refuse(&self, node: &Rc<Node>) {
+        node.served.put_refused();
         let waited = node_busy_remark(self.waited(now()));
         node.refuse(self.place.to, &Refusal::new(ResponseCode::SYSTEM_BUSY, waited));
     }
@@ -268,7 +269,10 @@ fn try_append(node: &Rc<Node>, log: &Rc<Log>, place: &Place, header: &SendHeader
             }
         }
         Err(Unstored::Busy) => return Err(Busy),
-        Err(Unstored::Refused(refusal)) => node.refuse(place.to, &refusal),
+        Err(Unstored::Refused(refusal)) => {
+            node.served.put_refused();
+            node.refuse(place.to, &refusal);
+        }
     }
     Ok(())
 }

@@ -78,7 +78,7 @@ pub(crate) async fn sync(core: Rc<Core>) {
             continue;
         }
         pause(&core).await;
-        let (from, to) = core.with(|s| (s.marks.flushed.offset(), s.marks.written.offset()));
+        let (from, to, written) = core.with(|s| (s.marks.flushed.offset(), s.marks.written.offset(), s.counts.writes));
         if core.with(crate::state::State::is_ending) {
             return;
         }
@@ -93,7 +93,7 @@ pub(crate) async fn sync(core: Rc<Core>) {
         }
         core.with_mut(|s| {
             if !s.is_poisoned() {
-                s.flushed_to(to);
+                s.flushed_to(to, &written);
             }
         });
         core.progress.wake_all();

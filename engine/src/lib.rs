@@ -5,7 +5,7 @@
 //! [`store`] is the directory that all shards share, [`Shard`] the door to one of them. Behind the door: `state` (what is
 //! known, and the synchronous steps), `log` (which bytes come where), `seal` (how a batch is closed), `flush` (group
 //! commit), `prepare` and `segment` (files, and zeros ahead of the writer), `queue`, `index_log` and `index_io` (queue
-//! offset → position), `read` and `cold` (the way back out), `checkpoint` and `recover` (stopping and starting).
+//! offset → position), `read` and `cold` (the way back out), `checkpoint` and `recover` (stopping and starting), [`counters`] (how much of it).
 //!
 //! # What always holds
 //!
@@ -25,6 +25,7 @@
 mod cache;
 mod checkpoint;
 mod cold;
+pub mod counters;
 mod dir;
 pub mod error;
 mod flush;
@@ -47,6 +48,7 @@ pub mod store;
 pub mod table;
 pub mod watermark;
 
+pub use counters::{Counters, Sizes, Tally};
 pub use error::{AppendError, OpenError, Poisoned, ReadError};
 pub use options::{FlushPolicy, ShardOptions};
 pub use position::{Epoch, Position, QueueId, QueueOffset, ShardId};

@@ -326,6 +326,19 @@ pub(crate) async fn offset_by_time(
     Ok(Some(QueueOffset(low)))
 }
 
+/// The store time of the record that the log begins with.
+pub(crate) async fn oldest_store_time(core: &Rc<Core>) -> Result<Option<i64>, ReadError> {
+    let start = core.segments.start().unwrap_or(0);
+    let len = record::HEAD_BYTES as u64;
+    if start + len > core.with(State::confirmed) {
+        return Ok(None);
+    }
+    let head = piece(core, start, len).await?;
+    let own = Position::new(core.shard, start).to_wire();
+    let is_record = record::place(&head).is_some_and(|(_, position)| position == own);
+    Ok(if is_record { record::store_time(&head) } else { None })
+}
+
 /// The record that begins at a log offset, if one begins there and readers may see it.
 pub(crate) async fn record_at(core: &Rc<Core>, offset: u64) -> Result<Option<Slice>, ReadError> {
     let confirmed = core.with(State::confirmed);

@@ -9,6 +9,7 @@ use ringmq_rt::sync::Waiters;
 use ringmq_rt::{Slice, Task, fs, spawn};
 
 use crate::checkpoint::{self, NotTaken};
+use crate::counters::Counters;
 use crate::error::{AppendError, OpenError, Poisoned, ReadError};
 use crate::flush;
 use crate::index_io::{self, IndexFiles};
@@ -39,15 +40,9 @@ pub struct Recovery {
 #[derive(Debug, Clone, Copy)]
 pub struct ShardStats {
     pub marks: Watermarks,
-    pub appends: u64,
-    pub append_bytes: u64,
-    /// Writes of the log.
-    pub writes: u64,
-    /// Bytes of those, seals included.
-    pub write_bytes: u64,
-    /// Times the device's cache was flushed for the log.
-    pub flushes: u64,
-    pub snapshots: u64,
+    pub counters: Counters,
+    /// Where the log begins: the offset of its oldest segment.
+    pub start: u64,
     pub queues: usize,
     /// Memory of the queues' tails and block lists.
     pub queue_bytes: usize,
@@ -301,6 +296,14 @@ impl Shard {
         read::store_time(&self.core, &place(topic, queue_id), offset.0).await
     }
 
+    /// Store time of the oldest record of the log; `None` if readers see none.
+    ///
+    /// # Errors
+    /// As [`read_cold`](Self::read_cold).
+    pub async fn oldest_store_time(&self) -> Result<Option<i64>, ReadError> {
+        read::oldest_store_time(&self.core).await
+    }
+
     /// The record that begins exactly there; `None` if none does, or readers may not see it yet.
     ///
     /// # Errors
@@ -315,12 +318,8 @@ impl Shard {
     pub fn stats(&self) -> ShardStats {
         self.core.with(|s| ShardStats {
             marks: s.marks,
-            appends: s.counts.appends,
-            append_bytes: s.counts.append_bytes,
-            writes: s.counts.writes,
-            write_bytes: s.counts.write_bytes,
-            flushes: s.counts.flushes,
-            snapshots: s.counts.snapshots,
+            counters: s.counts,
+            start: self.core.segments.start().unwrap_or(0),
             queues: s.queues.len(),
             queue_bytes: s.queues.memory(),
             buffer_bytes: s.log.buffered(),

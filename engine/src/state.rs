@@ -13,6 +13,7 @@ use ringmq_rt::sync::{Event, Waiters};
 
 use crate::cache::Cache;
 use crate::cold::ColdReads;
+use crate::counters::{Counters, Tally};
 use crate::error::{AppendError, Poisoned};
 use crate::index_io::IndexFiles;
 use crate::index_log::{IndexBlock, IndexLog};
@@ -63,17 +64,6 @@ enum Health {
     Poisoned(Poisoned),
 }
 
-/// Counts since the shard was opened.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Counts {
-    pub(crate) appends: u64,
-    pub(crate) append_bytes: u64,
-    pub(crate) writes: u64,
-    pub(crate) write_bytes: u64,
-    pub(crate) flushes: u64,
-    pub(crate) snapshots: u64,
-}
-
 #[derive(Debug)]
 pub(crate) struct State {
     shard: ShardId,
@@ -82,7 +72,7 @@ pub(crate) struct State {
     pub(crate) marks: Watermarks,
     pub(crate) queues: Queues,
     pub(crate) index: IndexLog,
-    pub(crate) counts: Counts,
+    pub(crate) counts: Counters,
     health: Health,
     /// A write is in flight.
     writing: bool,
@@ -124,7 +114,7 @@ impl State {
             log: start.log,
             queues: start.queues,
             index: start.index,
-            counts: Counts::default(),
+            counts: Counters::default(),
             health: Health::Open,
             writing: false,
             flush_wanted: 0,
@@ -267,12 +257,11 @@ impl State {
     pub(crate) fn end_write(&mut self, mut write: Write, policy: FlushPolicy, tail_cache: u64) {
         self.writing = false;
         self.marks.write_to(write.end);
+        self.counts.writes.add(write.bytes, write.records);
         if policy == FlushPolicy::Sync {
-            self.marks.flush_to(write.end);
-            self.counts.flushes += 1;
+            let written = self.counts.writes;
+            self.flushed_to(write.end, &written);
         }
-        self.counts.writes += 1;
-        self.counts.write_bytes += write.bytes;
         let confirmed = self.confirmed();
         let touched = write.take_touched();
         // The slices keep their buffers from being used again.
@@ -282,9 +271,10 @@ impl State {
         self.log.trim(tail_cache, self.marks.written.offset());
     }
 
-    pub(crate) fn flushed_to(&mut self, end: u64) {
+    /// Everything in front of `end` is durable; `written` is the tally of writes up to there.
+    pub(crate) fn flushed_to(&mut self, end: u64, written: &Tally) {
         self.marks.flush_to(end);
-        self.counts.flushes += 1;
+        self.counts.flushes.catch_up(written);
     }
 
     pub(crate) fn index_wrote(&mut self, blocks: u32) {

@@ -4,6 +4,7 @@
 
 mod engine {
     mod copies;
+    mod counters;
     mod crash;
     mod damage;
     mod faults;

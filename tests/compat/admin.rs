@@ -1,17 +1,20 @@
 //! What an administrator's tool does with topics and routes.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::support::eventually;
-use super::support::java::of;
-use super::support::server::{Cluster, Settings};
+use super::support::java::{Client, of};
+use super::support::server::{Cluster, Flush, Make, Settings};
 use super::{for_each_client, number, text};
 
 for_each_client! {
     a_topic_is_made_listed_and_deleted
     the_cluster_is_told
+    the_cluster_list_shows_what_goes_through
+    the_brokers_status_is_shown
     a_send_without_a_topic_is_refused
 }
 
@@ -60,6 +63,54 @@ fn the_cluster_is_told(version: &'static str) {
     let told = client.run("admin", &options).remove(0);
     let expected = format!("broker-a/0/{}", cluster.broker.address);
     assert_eq!(told["brokers"], Value::from(vec![expected]));
+}
+
+fn send(cluster: &Cluster, client: &Client, messages: usize) {
+    let count = messages.to_string();
+    let sent = client.run("send", &[("namesrv", cluster.namesrv()), ("topic", "counted"), ("count", &*count)]);
+    assert_eq!(of(&sent, "sent").len(), messages, "{sent:?}");
+}
+
+fn the_cluster_list_shows_what_goes_through(version: &'static str) {
+    let cluster = Cluster::start(Settings::default());
+    cluster.broker.create_topic("counted", 4);
+    let client = cluster.client(version);
+    let mut total = 0;
+    // RocketMQ's own server tells a rate once it has one of ten seconds.
+    let row = eventually("the list has a rate of sends", Duration::from_secs(90), || {
+        send(&cluster, &client, 5);
+        total += 5;
+        let list = client.mqadmin(&["clusterList", "-n", cluster.namesrv()]);
+        let row = list.lines().find(|line| line.contains(&cluster.broker.address)).map(str::to_owned);
+        let row = row.unwrap_or_else(|| panic!("no broker in\n{list}"));
+        // `12.34(0,0ms)`: the rate, and who waits.
+        let rate = row.split_whitespace().find_map(|word| word.split_once('(')?.0.parse::<f64>().ok());
+        (rate? > 0.0).then_some(row)
+    });
+    assert!(!row.contains("null"), "every column is filled: {row}");
+    let more = client.mqadmin(&["clusterList", "-m", "-n", cluster.namesrv()]);
+    let row = more.lines().find(|line| line.contains("broker-a")).unwrap();
+    let totals: Vec<u64> = row.split_whitespace().skip(2).map(|total| total.parse().unwrap()).collect();
+    assert_eq!(totals, [0, 0, total, 0], "in and out, yesterday and today: {more}");
+}
+
+fn the_brokers_status_is_shown(version: &'static str) {
+    let cluster = Cluster::start(Settings { flush: Flush::Sync, ..Settings::default() });
+    cluster.broker.create_topic("counted", 4);
+    let client = cluster.client(version);
+    send(&cluster, &client, 7);
+    let shown = client.mqadmin(&["brokerStatus", "-n", cluster.namesrv(), "-b", &cluster.broker.address]);
+    let table: BTreeMap<&str, &str> = shown.lines().filter_map(|line| line.split_once(": ")).collect();
+    let table: BTreeMap<&str, &str> = table.iter().map(|(key, value)| (key.trim(), value.trim())).collect();
+    for key in ["bootTimestamp", "brokerVersionDesc", "runtime", "commitLogDirCapacity", "getTotalTps", "putTps"] {
+        assert!(table.contains_key(key), "no {key} in\n{shown}");
+    }
+    assert_eq!(table["msgPutTotalTodayNow"], "7", "{shown}");
+    if Make::under_test() == Make::Ours {
+        let flushed: u64 = table["ringmqFlushSizes"].split(',').map(|count| count.parse::<u64>().unwrap()).sum();
+        assert!((1..=7).contains(&flushed), "{shown}");
+        assert_eq!(table["ringmqFlushes"], flushed.to_string(), "{shown}");
+    }
 }
 
 fn a_send_without_a_topic_is_refused(version: &'static str) {

@@ -128,6 +128,27 @@ impl Client {
         Driver { process: Process::spawn(&mut java) }
     }
 
+    /// Runs the tools' own command line, `mqadmin`, and gives all that it prints.
+    pub(crate) fn mqadmin(&self, args: &[&str]) -> String {
+        let conf = self.home.join("conf");
+        fs::create_dir_all(&conf).unwrap();
+        // 4.9 does not start without it.
+        fs::write(conf.join("logback_tools.xml"), "<configuration><root level=\"OFF\"/></configuration>").unwrap();
+        let lib = built("client", self.version).join("lib");
+        let result = jvm("256m", &self.home)
+            .arg(format!("-Drocketmq.home.dir={}", self.home.display()))
+            .arg("-cp")
+            .arg(format!("{}/*", lib.display()))
+            .arg("org.apache.rocketmq.tools.command.MQAdminStartup")
+            .args(args)
+            .output()
+            .unwrap();
+        let (out, err) = (String::from_utf8_lossy(&result.stdout), String::from_utf8_lossy(&result.stderr));
+        // It prints its exceptions and ends well.
+        assert!(result.status.success() && !err.contains("Exception"), "mqadmin {args:?}\n{out}{err}");
+        out.into_owned()
+    }
+
     /// Runs the driver to its end and gives what it said, without the closing line.
     pub(crate) fn run(&self, command: &str, options: &[(&str, &str)]) -> Vec<Value> {
         self.start(command, options).end()
