@@ -177,15 +177,27 @@ impl Bench<'_> {
         let args = FlushArgs::send_args(&words)?;
         let before = Counts::ask(&broker.addr);
         let began = Instant::now();
-        let measured = send::measure(&args)?;
+        let measured = send::measure(&args).map_err(|error| advised(error, &broker.addr))?;
         let load_seconds = began.elapsed().as_secs_f64();
         let after = Counts::ask(&broker.addr);
         let flush = before.zip(after).and_then(|(before, after)| after.since(&before));
         let lost = measured.report.lost_connections;
+        let is_refused = measured.report.successes == 0;
         let command = format!("ringmq bench send {}", words.join(" "));
         self.rounds.push(Round::new(mode, kind, command, measured, flush, load_seconds));
         anyhow::ensure!(lost == 0, "{lost} connections broke; see what the broker's log says");
+        anyhow::ensure!(!is_refused, "no request succeeded; what the broker said is below");
         Ok(())
+    }
+}
+
+/// With the next step for whoever meets it.
+fn advised(error: anyhow::Error, addr: &str) -> anyhow::Error {
+    let is_unreachable = error.downcast_ref::<ringmq_client::Error>().is_some_and(ringmq_client::Error::is_unreachable);
+    if is_unreachable {
+        error.context(format!("is the broker running at {addr}, and can it be reached from here?"))
+    } else {
+        error
     }
 }
 

@@ -136,7 +136,12 @@ fn status(outcome: &Outcome) -> String {
              generator kept up with itself.</p>\n",
         );
     } else {
-        let head = if outcome.is_partial { "This run is partial." } else { "This run failed." };
+        let is_rejected = outcome.findings.iter().all(|finding| finding.starts_with("rejected: "));
+        let head = match (outcome.is_partial, is_rejected) {
+            (true, _) => "This run is partial.",
+            (_, true) => "This run is rejected.",
+            _ => "This run failed.",
+        };
         text.push_str(&list("bad", head, &outcome.findings));
     }
     if !outcome.notes.is_empty() {
@@ -187,7 +192,9 @@ fn legend(outcome: &Outcome) -> String {
 fn figures(outcome: &Outcome) -> String {
     let mut text = String::from("<table class=\"figures\">\n<thead><tr><th scope=\"col\"></th>");
     for mode in &outcome.modes {
-        let _ = write!(text, "<th scope=\"col\">{}</th>", escaped(&mode.label));
+        // On a narrow screen a label breaks where its words do.
+        let label = escaped(&mode.label).replace('_', "_<wbr>");
+        let _ = write!(text, "<th scope=\"col\">{label}</th>");
     }
     text.push_str("<th scope=\"col\">Ratio</th></tr></thead>\n");
     for (title, rows) in text::rows(outcome) {
@@ -241,7 +248,7 @@ fn device(outcome: &Outcome) -> String {
         ),
     ];
     format!(
-        "<h3>The disk itself, in the same run</h3>\n<table class=\"figures\">\n<thead><tr><th scope=\"col\">one durable \
+        "<h3>The disk itself, in the same run</h3>\n<table class=\"figures disk\">\n<thead><tr><th scope=\"col\">one durable \
          write of 4 KiB at a time (O_DIRECT, RWF_DSYNC)</th><th scope=\"col\"></th></tr></thead>\n<tbody>{}</tbody></table>\n",
         rows.concat()
     )
@@ -277,7 +284,7 @@ fn facts(outcome: &Outcome) -> String {
                 format!("{} ({model}), {}", device.name, gib(device.size_bytes))
             }),
         ),
-        ("rotating", device.map(|device| if device.rotational { "yes" } else { "no" }.to_owned())),
+        ("rotational", device.map(|device| if device.rotational { "yes" } else { "no" }.to_owned())),
         ("scheduler", device.and_then(|device| device.scheduler.clone())),
         ("write cache", device.and_then(|device| device.write_cache.clone())),
         (

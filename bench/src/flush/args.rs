@@ -35,7 +35,7 @@ pub struct FlushArgs {
     #[arg(long, default_value_t = 1.0)]
     pub warmup: f64,
     /// Measured time of each round as fast as it goes, and of each with one request at a time; 0 leaves them out.
-    #[arg(long, value_name = "SECONDS", default_value_t = 2.0)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.5)]
     pub closed_seconds: f64,
     /// Time for measuring the disk itself; 0 leaves it out.
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]

@@ -10,6 +10,8 @@ use anyhow::{Context as _, ensure};
 use crate::host::Storage;
 
 const PREFIX: &str = "ringmq-bench-flush-";
+/// Share of the disk in use from which on a broker refuses messages (diskSpaceWarningLevelRatio).
+const REFUSED_FROM: f64 = 0.9;
 const LOCK: &str = "lock";
 
 #[derive(Debug)]
@@ -86,11 +88,16 @@ fn check(storage: &Storage, allow_tmpfs: bool, needs_bytes: u64) -> anyhow::Resu
     );
     let room = rustix::fs::statvfs(&storage.folder).with_context(|| format!("{folder}: its room is not known"))?;
     let free = room.f_bavail * room.f_frsize;
+    // What a broker may fill of the disk before it refuses to take more.
+    let total = room.f_blocks * room.f_frsize;
+    let usable = free.saturating_sub((total as f64 * (1.0 - REFUSED_FROM)) as u64);
     ensure!(
-        free >= needs_bytes,
-        "{folder} has {} MB free and this run writes about {} MB: make room, choose another folder with --store, or \
-         run shorter (--rounds, --seconds, --rate, --size)",
+        usable >= needs_bytes,
+        "{folder} has {} MB free, of which a broker leaves the last {:.0}% of the disk alone, and this run writes about \
+         {} MB: make room, choose another folder with --store, or run shorter (--rounds, --seconds, --closed-seconds, \
+         --rate, --size)",
         free / 1_000_000,
+        (1.0 - REFUSED_FROM) * 100.0,
         needs_bytes / 1_000_000
     );
     Ok(())
@@ -120,7 +127,7 @@ mod tests {
         File::create(dead.join(LOCK)).unwrap();
         let other = base.path().join("mine");
         fs::create_dir(&other).unwrap();
-        let (place, _) = Place::prepare(Some(base.path()), true, 1).unwrap();
+        let (place, _) = Place::prepare(Some(base.path()), true, 0).unwrap();
         let folder = place.folder().to_path_buf();
         assert!(folder.exists() && !dead.exists() && other.exists());
         drop(place);
@@ -133,7 +140,7 @@ mod tests {
         if let Some(storage) = memory.ok().filter(Storage::is_memory) {
             let error = check(&storage, false, 1).unwrap_err().to_string();
             assert!(error.contains("is on tmpfs") && error.contains("--store"), "{error}");
-            assert!(check(&storage, true, 1).is_ok());
+            assert!(check(&storage, true, 0).is_ok());
         }
         let base = tempfile::tempdir().unwrap();
         let storage = Storage::under(base.path()).unwrap();
@@ -141,7 +148,7 @@ mod tests {
         assert!(error.contains("MB free"), "{error}");
         let file = base.path().join("file");
         File::create(&file).unwrap();
-        let error = Place::prepare(Some(&file.join("below")), true, 1).unwrap_err();
+        let error = Place::prepare(Some(&file.join("below")), true, 0).unwrap_err();
         assert!(format!("{error:#}").contains("choose another folder"), "{error:#}");
     }
 }

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use super::args::FlushArgs;
+use super::CLOSED_ROUNDS;
+use super::args::{FlushArgs, Kind};
 use super::cores::{self, Cores};
 use super::place::Place;
 use super::servers::{Ender, Server};
@@ -15,6 +16,8 @@ use crate::host::Storage;
 const SEGMENT: u64 = 1 << 30;
 /// What a record has around its body, roughly; a flush at a low rate fills up one block besides.
 const AROUND: f64 = 512.0;
+/// What a broker takes as fast as it goes, in bytes a second; more on a larger machine, which has a larger disk.
+const UNBOUND_PER_SECOND: f64 = 600e6;
 
 /// One of the two brokers.
 #[derive(Debug)]
@@ -122,11 +125,14 @@ fn text(path: &Path) -> anyhow::Result<String> {
     absolute.into_os_string().into_string().map_err(|path| anyhow::anyhow!("{}: it is not UTF-8", path.display()))
 }
 
-/// Bytes that the run writes at least: the segments of both brokers, and the messages at the rate.
+/// Bytes that the run writes, roughly: the segments of both brokers, the messages at the rate, and what goes in when
+/// there is none.
 fn needs(args: &FlushArgs, cores: Option<&Cores>) -> u64 {
     let shards = args.shards.map_or_else(|| cores.map_or(1, |cores| cores.brokers.len() as u64), u64::from);
     let messages = args.rate * (args.seconds + args.warmup) * f64::from(args.rounds);
-    2 * (shards * SEGMENT + (messages * (f64::from(args.size) + AROUND)) as u64)
+    let (closed, warmup) = args.times(Kind::Closed);
+    let unbound = if closed > 0.0 { f64::from(CLOSED_ROUNDS) * (closed + warmup) * UNBOUND_PER_SECOND } else { 0.0 };
+    2 * (shards * SEGMENT + (messages * (f64::from(args.size) + AROUND) + unbound) as u64)
 }
 
 /// A panic ends this process without its destructors: nothing of the run may stay.

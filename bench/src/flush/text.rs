@@ -165,7 +165,12 @@ pub(crate) fn storage_line(storage: &Storage) -> String {
 
 /// A ratio as people say it.
 pub(crate) fn ratio(ratio: f64) -> String {
-    if ratio >= 99.5 { format!("{}x", grouped(ratio, 0)) } else { format!("{ratio:.2}x") }
+    match ratio {
+        ratio if ratio >= 99.5 => format!("{}x", grouped(ratio, 0)),
+        // Two decimals would say nothing.
+        ratio if ratio < 0.095 && ratio > 0.0 => format!("1/{}", grouped(1.0 / ratio, 0)),
+        ratio => format!("{ratio:.2}x"),
+    }
 }
 
 /// `12,345.6`
@@ -190,6 +195,6 @@ mod tests {
     fn figures_are_grouped() {
         assert_eq!(grouped(1_234_567.891, 1), "1,234,567.9");
         assert_eq!((grouped(999.0, 0), grouped(0.25, 2)), ("999".to_owned(), "0.25".to_owned()));
-        assert_eq!((ratio(5.123), ratio(1234.0)), ("5.12x".to_owned(), "1,234x".to_owned()));
+        assert_eq!([ratio(5.123), ratio(1234.0), ratio(0.001)], ["5.12x", "1,234x", "1/1,000"]);
     }
 }

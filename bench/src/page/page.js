@@ -52,12 +52,19 @@
     return power * [1, 2, 5, 10].find((factor) => raw <= power * factor * 1.0001);
   };
 
+  const renders = [];
+  let waiting = 0;
+  window.addEventListener("resize", () => {
+    cancelAnimationFrame(waiting);
+    waiting = requestAnimationFrame(() => { tip.hidden = true; renders.forEach((render) => render()); });
+  });
+
   /// A frame with axes. `draw` fills it; `at` answers a place on the x axis with what is there.
   const chart = (id, spec) => {
     const box = document.getElementById(id);
     const render = () => {
       const width = Math.max(260, Math.floor(box.clientWidth));
-      const height = Math.round(Math.min(spec.height, Math.max(230, width * 0.72)));
+      const height = Math.round(Math.min(spec.height, Math.max(280, width * 0.72)));
       const narrow = width < 520;
       const inner = { left: spec.left ?? 58, right: width - (spec.right ?? 14), top: 14, bottom: height - 42 };
       const svg = make("svg", { viewBox: `0 0 ${width} ${height}`, height, role: "img", tabindex: 0, "aria-label": spec.describe });
@@ -83,11 +90,7 @@
       if (spec.at) hover(svg, spec, x, y, inner, width);
       box.replaceChildren(svg);
     };
-    let last = -1;
-    new ResizeObserver(() => {
-      if (box.clientWidth !== last) { last = box.clientWidth; render(); }
-    }).observe(box);
-    last = box.clientWidth;
+    renders.push(render);
     render();
   };
 
@@ -169,18 +172,19 @@
       x: { scale: (a, b) => log(1, most, a, b), ticks: () => ticks.map(rarity), text: (v) => percent(1 - 1 / v), label: "percentile", grid: true },
       y: { scale: (a, b) => log(low, high, a, b), ticks: decades(low, high), text: tick },
       draw: (svg, x, y, inner) => {
-        const taken = [];
         for (const curve of [...drawn].reverse()) {
           const points = curve.points.map(([q, us]) => [x(rarity(q)), y(us)]);
           make("path", { class: "line " + curve.class, d: path(points), "data-label": curve.label }, svg);
         }
-        for (const curve of drawn) {
-          // The name stands above its line, at the place where it is flattest for most runs.
-          const q = valueAt(curve.points, 0.6) ? 0.6 : curve.points[0][0];
-          let at = y(valueAt(curve.points, q)) - 9;
-          while (taken.some((other) => Math.abs(other - at) < 16)) at += 28;
-          taken.push(at);
-          make("text", { class: "name " + curve.class, x: inner.left + 10, y: at }, svg, curve.short ?? curve.label);
+        // Each name stands at the end of its line: above, or below where another is in the way.
+        const ends = drawn.map((curve) => ({ curve, x: x(rarity(curve.points.at(-1)[0])), y: y(curve.points.at(-1)[1]) }));
+        const isFree = (at, own) => ends.every((other) => other === own || Math.abs(other.x - own.x) > 130 || Math.abs(other.y - at + 5) > 14);
+        const placed = [];
+        for (const own of ends.sort((a, b) => a.y - b.y)) {
+          const at = [own.y - 10, own.y + 20, own.y - 26, own.y + 36].find((at) =>
+            isFree(at, own) && placed.every((other) => Math.abs(other.x - own.x) > 130 || Math.abs(other.at - at) > 15)) ?? own.y - 10;
+          placed.push({ x: own.x, at });
+          make("text", { class: "name " + own.curve.class, x: own.x, y: at, "text-anchor": "end" }, svg, own.curve.short ?? own.curve.label);
         }
       },
       places,
