@@ -60,7 +60,7 @@ pub(crate) enum Command {
     #[command(subcommand, after_help = EXIT_CODES)]
     Admin(admin::Verb),
     /// Load a broker and check what it answers.
-    Bench(ringmq_bench::Args),
+    Bench(Box<ringmq_bench::Args>),
 }
 
 /// What a broker is told on the command line; each flag stands above the configuration file.

@@ -38,6 +38,13 @@ impl fmt::Display for Failure {
     }
 }
 
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Failure {
+        let unreachable = error.downcast_ref().is_some_and(ringmq_client::Error::is_unreachable);
+        Failure::new(if unreachable { Exit::Unreachable } else { Exit::Refused }, format!("{error:#}"))
+    }
+}
+
 impl From<ringmq_client::Error> for Failure {
     fn from(error: ringmq_client::Error) -> Failure {
         use ringmq_client::Error;

@@ -52,7 +52,7 @@ fn run(command: Command, rocketmq_name: Option<&str>) -> Result<ExitCode, Failur
         Command::Tail(args) => touch::tail(&args)?,
         Command::Admin(verb) => admin::run(&verb)?,
         Command::Bench(args) => {
-            return ringmq_bench::run(args).map_err(|error| Failure::refused(format!("{error:#}")));
+            return ringmq_bench::run(*args).map_err(Failure::from);
         }
     }
     Ok(ExitCode::SUCCESS)

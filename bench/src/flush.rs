@@ -33,7 +33,7 @@ use self::progress::Progress;
 use self::servers::Ender;
 use self::stage::Stage;
 use crate::host::Host;
-use crate::report::LATENESS_MAX_NS;
+use crate::report::{exit_code, is_late};
 use crate::send;
 
 /// What a shell expects of a program that Ctrl-C ended.
@@ -71,6 +71,7 @@ pub(crate) fn run(args: &FlushArgs) -> anyhow::Result<ExitCode> {
         modes: modes(&stage, &rounds)?,
         rounds,
         findings: broken.iter().map(|error| format!("this run is partial: {error:#}")).collect(),
+        rejected: Vec::new(),
         notes: Vec::new(),
     };
     drop(stage);
@@ -80,9 +81,9 @@ pub(crate) fn run(args: &FlushArgs) -> anyhow::Result<ExitCode> {
     text.push_str(&written);
     std::io::stdout().lock().write_all(text.as_bytes())?;
     Ok(match outcome.findings.as_slice() {
-        [] => ExitCode::SUCCESS,
+        [] => exit_code(&[], &outcome.rejected),
         _ if ender.is_over() => ExitCode::from(INTERRUPTED),
-        _ => ExitCode::FAILURE,
+        findings => exit_code(findings, &outcome.rejected),
     })
 }
 
@@ -254,16 +255,20 @@ fn judge(outcome: &mut Outcome) {
         let label = &outcome.modes[round.mode].label;
         let named = |finding: &String| format!("round {}, {label} {}: {finding}", i + 1, round.kind.name());
         outcome.findings.extend(round.report.findings.iter().map(named));
+        // At the rate the rounds are judged together, below.
+        if round.kind != Kind::Open {
+            outcome.rejected.extend(round.report.rejected.iter().map(named));
+        }
     }
     for mode in &outcome.modes {
-        let late = mode.open.as_ref().and_then(|open| open.generator_lateness_us);
-        if let Some(late) = late.filter(|late| late.p99 * 1e3 > LATENESS_MAX_NS as f64) {
-            outcome.findings.push(format!(
-                "rejected: the generator itself was late with {} (p99 {:.0} us, at most {} us are accepted), so the \
-                 figures are partly its own: lower --rate, or give it CPUs of its own with --load-cpus",
-                mode.label,
-                late.p99,
-                LATENESS_MAX_NS / 1000
+        let Some((open, late)) = mode.open.as_ref().and_then(|open| Some((open, open.generator_lateness_us?))) else {
+            continue;
+        };
+        if is_late((late.p99 * 1e3) as u64, (open.latency_us.p99 * 1e3) as u64) {
+            outcome.rejected.push(format!(
+                "the generator itself was {:.0} us late at its p99 with {}: lower --rate, or give it CPUs of its own \
+                 (--load-cpus)",
+                late.p99, mode.label
             ));
         }
     }

@@ -6,10 +6,11 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Token, Waker};
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 
 const TIMER: Token = Token(usize::MAX);
+const WAKER: Token = Token(usize::MAX - 1);
 
 /// Nearer than this a sleep would come back late; the thread polls instead.
 const SPIN_BELOW_NS: u64 = 20_000;
@@ -66,6 +67,11 @@ impl Pace {
         Ok(Pace { poll, events: Events::with_capacity(1024), timer, armed_ns: 0, spins })
     }
 
+    /// Ends a wait from another thread.
+    pub(crate) fn waker(&self) -> io::Result<Waker> {
+        Waker::new(self.poll.registry(), WAKER)
+    }
+
     /// Waits for an event, at most until `until_ns`, and fills `ready` with the tokens. Returns when it began to wait
     /// and when it ended; polling without sleep counts as waiting if it found nothing.
     pub(crate) fn wait(&mut self, clock: &Clock, until_ns: u64, ready: &mut Vec<usize>) -> io::Result<(u64, u64)> {
@@ -73,6 +79,8 @@ impl Pace {
         let left = until_ns.saturating_sub(before);
         let timeout = if self.spins || left < SPIN_BELOW_NS {
             Some(Duration::ZERO)
+        } else if until_ns == u64::MAX {
+            None
         } else {
             if self.armed_ns != until_ns {
                 self.arm(left)?;
@@ -85,7 +93,9 @@ impl Pace {
             _ => {}
         }
         ready.clear();
-        ready.extend(self.events.iter().map(mio::event::Event::token).filter(|t| *t != TIMER).map(|t| t.0));
+        ready.extend(
+            self.events.iter().map(mio::event::Event::token).filter(|t| *t != TIMER && *t != WAKER).map(|t| t.0),
+        );
         let found_at_once = timeout.is_some() && !ready.is_empty();
         Ok((before, if found_at_once { before } else { clock.now_ns() }))
     }

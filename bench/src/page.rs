@@ -131,18 +131,17 @@ fn status(outcome: &Outcome) -> String {
         format!("<div class=\"status {class}\"><strong>{head}</strong><ul>{items}</ul></div>\n")
     };
     if outcome.findings.is_empty() {
-        text.push_str(
-            "<p class=\"status good\"><strong>Audited.</strong> Every message is there, once and in order, and the \
-             generator kept up with itself.</p>\n",
+        let kept_up = if outcome.rejected.is_empty() { ", and the generator kept up" } else { "" };
+        let _ = writeln!(
+            text,
+            "<p class=\"status good\"><strong>Audited.</strong> Every message is there, once and in order{kept_up}.</p>"
         );
     } else {
-        let is_rejected = outcome.findings.iter().all(|finding| finding.starts_with("rejected: "));
-        let head = match (outcome.is_partial, is_rejected) {
-            (true, _) => "This run is partial.",
-            (_, true) => "This run is rejected.",
-            _ => "This run failed.",
-        };
+        let head = if outcome.is_partial { "This run is partial." } else { "This run failed." };
         text.push_str(&list("bad", head, &outcome.findings));
+    }
+    if !outcome.rejected.is_empty() {
+        text.push_str(&list("bad", "Rejected: these figures are partly the generator's.", &outcome.rejected));
     }
     if !outcome.notes.is_empty() {
         text.push_str(&list("note", "To know when reading", &outcome.notes));

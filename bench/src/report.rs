@@ -1,5 +1,8 @@
-//! What a run has shown: printed for people, written as JSON for programs. The verdict is a list of sentences, each
-//! naming one thing that must not be; a run with an empty list has passed.
+//! What a run has shown: printed for people, written as JSON for programs. The verdict is two lists of sentences: things
+//! that must not be, and reasons why the figures say nothing because the generator could not keep up. A run with two
+//! empty lists has passed.
+
+mod compound;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,8 +15,9 @@ use anyhow::Context as _;
 use hdrhistogram::{Counter, Histogram};
 use serde::Serialize;
 
+pub(crate) use self::compound::Compound;
 use crate::encoded;
-use crate::options::LoadArgs;
+use crate::options::{Command, LoadArgs};
 use crate::series::{Interval, Series};
 use crate::tally::Tally;
 use crate::watch::Usage;
@@ -21,8 +25,13 @@ use crate::watch::Usage;
 /// Names this layout of the JSON file.
 pub(crate) const SCHEMA: &str = "ringmq-bench/1";
 
-/// A generator that is itself this late at its 99th percentile has measured itself, not the broker.
-pub(crate) const LATENESS_MAX_NS: u64 = 100_000;
+/// The exit code of a run whose generator could not keep up.
+const EXIT_REJECTED: u8 = 5;
+
+/// A generator that is itself this late at its 99th percentile, and by more than a part of the latency that it
+/// measured, has measured itself and not the broker.
+const LATENESS_MAX_NS: u64 = 100_000;
+const LATENESS_PART: u64 = 10;
 /// A closed loop whose threads never wait shows what the generator can do, not what the broker can.
 const BUSY_MAX: f64 = 0.97;
 
@@ -106,7 +115,7 @@ impl Setup {
         Ok(Setup {
             brokers,
             topic: load.topic.clone(),
-            connections: load.connections,
+            connections: load.connections(),
             in_flight: load.in_flight,
             header: load.header.to_string(),
             cpus: load.cpus()?,
@@ -142,10 +151,17 @@ pub(crate) struct Report {
     /// How the figures moved; the last interval may be shorter than the others.
     pub(crate) intervals: Vec<IntervalReport>,
     pub(crate) interval_seconds: Option<f64>,
+    /// The run broke off: its figures are of the time until then.
+    pub(crate) partial: bool,
     /// Things that must not be; empty when the run has passed.
     pub(crate) findings: Vec<String>,
+    /// Why the figures are the generator's own and not the broker's.
+    pub(crate) rejected: Vec<String>,
     /// Things to know when reading the figures.
     pub(crate) notes: Vec<String>,
+    /// The command with every value that was used, from which it can be run again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) run: Option<Command>,
 }
 
 impl Report {
@@ -157,8 +173,10 @@ impl Report {
         watched: Option<Usage>,
     ) -> anyhow::Result<Report> {
         let open_loop = !tally.lateness.is_empty();
+        // A run can break off before its measured time.
+        let seconds = measured_seconds.max(1e-9);
         let cpu_us = |usage: Usage| {
-            let per_second = tally.measured_messages as f64 / measured_seconds;
+            let per_second = tally.measured_messages as f64 / seconds;
             (per_second > 0.0).then(|| usage.cpu_seconds() / usage.seconds / per_second * 1e6)
         };
         let mut report = Report {
@@ -168,8 +186,8 @@ impl Report {
             measured_seconds,
             requests: tally.requests,
             successes: tally.successes,
-            messages_per_second: tally.measured_messages as f64 / measured_seconds,
-            bytes_per_second: tally.measured_bytes as f64 / measured_seconds,
+            messages_per_second: tally.measured_messages as f64 / seconds,
+            bytes_per_second: tally.measured_bytes as f64 / seconds,
             latency_us: Percentiles::of(&tally.latency),
             generator_lateness_us: open_loop.then(|| Percentiles::of(&tally.lateness)),
             generator_busy_share: tally.busy_share(),
@@ -183,8 +201,11 @@ impl Report {
             watched_cpu_us_per_message: watched.and_then(cpu_us),
             interval_seconds: tally.series.as_ref().map(|series| series.interval().as_secs_f64()),
             intervals: tally.series.as_ref().map_or(Ok(Vec::new()), IntervalReport::all)?,
+            partial: tally.first_loss.is_some(),
             findings: Vec::new(),
+            rejected: Vec::new(),
             notes: Vec::new(),
+            run: None,
         };
         report.judge(tally);
         Ok(report)
@@ -194,14 +215,18 @@ impl Report {
         for (code, refusals) in &tally.refusals {
             let refusal = RefusalReport { count: refusals.count, first_remark: refusals.first_remark.clone() };
             self.finding(format!(
-                "{} replies were refusals or doubtful: code {code} {}",
+                "{} replies were refusals or doubtful: code {code} {}{}",
                 refusal.count,
-                if refusal.first_remark.is_empty() { "without a remark" } else { &refusal.first_remark }
+                if refusal.first_remark.is_empty() { "without a remark" } else { &refusal.first_remark },
+                next_step(*code)
             ));
             self.refused.insert(*code, refusal);
         }
         if tally.stray_replies > 0 {
             self.finding(format!("{} replies match no request or contradict it", tally.stray_replies));
+        }
+        if tally.disordered > 0 {
+            self.finding(format!("{} messages have a lower offset than an earlier one of their key", tally.disordered));
         }
         if tally.unanswered > 0 {
             self.finding(format!("{} requests were never answered", tally.unanswered));
@@ -214,16 +239,26 @@ impl Report {
         }
         if let Some(why) = &tally.first_loss {
             let lost = tally.lost_connections;
-            self.finding(format!("{lost} connections broke ({why}); the figures are those of a partial run"));
+            self.finding(format!(
+                "{lost} connections broke ({why}); the figures are those of a partial run: see the broker's log, and \
+                 run this again when it is there"
+            ));
         }
-        if tally.successes == 0 {
+        if tally.successes == 0 && tally.one_way == 0 {
             self.finding("no request succeeded".to_owned());
         }
-        if tally.lateness.value_at_quantile(0.99) > LATENESS_MAX_NS {
-            self.note("the generator itself was late (p99 above 100 us): lower the rate or give it CPUs of its own");
+        let late = tally.lateness.value_at_quantile(0.99);
+        if is_late(late, tally.latency.value_at_quantile(0.99)) {
+            self.rejected.push(format!(
+                "the generator itself was {} us late at its p99: lower the rate, or give it CPUs of its own (--cpu)",
+                late / 1000
+            ));
         }
-        if tally.lateness.is_empty() && self.generator_busy_share > BUSY_MAX && !self.setup.spins {
-            self.note("the generator's threads never waited: the broker may be faster than this shows");
+        if tally.lateness.is_empty() && self.generator_busy_share > BUSY_MAX {
+            self.rejected.push(
+                "the generator's threads never waited, the broker may be faster than this shows: give it more CPUs (--cpu)"
+                    .to_owned(),
+            );
         }
     }
 
@@ -242,10 +277,17 @@ impl Report {
         if let Some(path) = json {
             write_json(path, self)?;
         }
-        Ok(if self.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(exit_code(&self.findings, &self.rejected))
     }
 
     fn text(&self) -> String {
+        let mut text = self.figures();
+        verdict(&mut text, &self.findings, &self.rejected, &self.notes);
+        text
+    }
+
+    /// Everything but the verdict.
+    fn figures(&self) -> String {
         let mut text = String::new();
         let setup = &self.setup;
         // Writing to a string cannot fail.
@@ -266,7 +308,9 @@ impl Report {
             self.bytes_per_second / 1e6,
             self.measured_seconds
         );
-        percentile_line(&mut text, "latency", &self.latency_us);
+        if self.latency_us.count > 0 {
+            percentile_line(&mut text, "latency", &self.latency_us);
+        }
         if let Some(lateness) = &self.generator_lateness_us {
             percentile_line(&mut text, "lateness", lateness);
         }
@@ -279,17 +323,47 @@ impl Report {
         if let Some(usage) = &self.watched {
             usage_line(&mut text, usage, self.watched_cpu_us_per_message);
         }
-        let _ = writeln!(text, "  requests    {} sent, {} succeeded", self.requests, self.successes);
-        for note in &self.notes {
-            let _ = writeln!(text, "  note        {note}");
-        }
-        for finding in &self.findings {
-            let _ = writeln!(text, "  FAILED      {finding}");
-        }
-        if self.findings.is_empty() {
-            let _ = writeln!(text, "  audit       clean");
-        }
+        let partial = if self.partial { ", PARTIAL RUN" } else { "" };
+        let _ = writeln!(text, "  requests    {} sent, {} succeeded{partial}", self.requests, self.successes);
         text
+    }
+}
+
+/// Whether a generator that was so late at its 99th percentile has measured itself; nanoseconds.
+pub(crate) fn is_late(lateness_p99: u64, latency_p99: u64) -> bool {
+    lateness_p99 > LATENESS_MAX_NS && lateness_p99 > latency_p99 / LATENESS_PART
+}
+
+/// What somebody can do about a refusal, where the remark does not say it.
+fn next_step(code: i32) -> &'static str {
+    match code {
+        2 => ": the broker is busy, lower the rate or the requests in flight",
+        13 => ": see --size, --property and the broker's maxMessageSize",
+        16 => ": give the topic the permission (`mqadmin updateTopicPerm`), or choose another --topic",
+        17 => ": create the topic, or choose another --topic",
+        14 => ": the broker is shutting down, or its disk is full",
+        _ => "",
+    }
+}
+
+/// Lines for everything that there is to say about a run.
+fn verdict(text: &mut String, findings: &[String], rejected: &[String], notes: &[String]) {
+    for (word, sentences) in [("note", notes), ("REJECTED", rejected), ("FAILED", findings)] {
+        for sentence in sentences {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "  {word:<10}  {sentence}");
+        }
+    }
+    if findings.is_empty() {
+        let _ = writeln!(text, "  audit       clean");
+    }
+}
+
+pub(crate) fn exit_code(findings: &[String], rejected: &[String]) -> ExitCode {
+    match (findings.is_empty(), rejected.is_empty()) {
+        (false, _) => ExitCode::FAILURE,
+        (true, false) => ExitCode::from(EXIT_REJECTED),
+        (true, true) => ExitCode::SUCCESS,
     }
 }
 
@@ -317,6 +391,11 @@ pub(crate) fn usage_line(text: &mut String, usage: &Usage, us_per_message: Optio
         let _ = write!(text, ", {us:.2} us of CPU a message");
     }
     text.push('\n');
+}
+
+/// A line for whoever watches the command at work; the report does not have it.
+pub(crate) fn say(line: &str) -> anyhow::Result<()> {
+    Ok(writeln!(std::io::stderr().lock(), "{line}")?)
 }
 
 pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {

@@ -1,34 +1,43 @@
-//! `bench send`: sets the lanes up, lets them run, merges what they counted and judges it.
+//! `bench send`, and the sending part of every other load: what is made before a run, and the verdict after it.
 
-pub(crate) mod lane;
+mod sender;
+mod sending;
 
 use std::process::ExitCode;
-use std::sync::mpsc;
-use std::thread;
 use std::time::Instant;
 
-use anyhow::{Context as _, anyhow, ensure};
+use anyhow::{Context as _, ensure};
 use serde_json::json;
 
-use self::lane::{Lane, Sender, Span};
+use self::sender::{Order, Sender};
+use self::sending::Recipe;
+pub(crate) use self::sending::Sending;
 use crate::audit::Audit;
+use crate::backlog::Limit;
+use crate::crew::{Crew, lanes};
+use crate::lane::{Span, Work};
 use crate::link::Link;
-use crate::options::{PropertiesLike, SendArgs};
+use crate::options::{Command, PropertiesLike, SendArgs};
 use crate::pace::Clock;
+use crate::random::Random;
 use crate::report::{Report, Setup};
-use crate::schedule::Schedule;
+use crate::schedule::{Schedule, Share};
+use crate::shape::{Bodies, BodyShape};
 use crate::tally::Tally;
-use crate::target::{Range, Target};
-use crate::watch::{Sample, Usage};
-use crate::wire::{SendShape, SendTemplates};
+use crate::target::{ByQueue, Target};
+use crate::watch::Usage;
+use crate::wire::{Properties, PropertiesShape, SendShape, SendTemplates};
 
 const PRODUCER_GROUP: &str = "RingMQBenchProducer";
-const TAG: &str = "TagA";
 
-const SECONDS_MAX: f64 = 7.0 * 86_400.0;
+/// The stream of random numbers that keys come from; those of arrivals are numbered by lane.
+const KEY_STREAM: u64 = 1 << 32;
 
-pub(crate) fn run(args: &SendArgs) -> anyhow::Result<ExitCode> {
-    measure(args)?.report.finish(args.load.json.as_deref())
+pub(crate) fn run(args: SendArgs) -> anyhow::Result<ExitCode> {
+    let mut report = measure(&args)?.report;
+    let json = args.load.json.clone();
+    report.run = Some(Command::Send(args));
+    report.finish(json.as_deref())
 }
 
 /// A load that has run, with the verdict over it.
@@ -43,188 +52,236 @@ pub(crate) struct Measured {
 /// Sends, measures and audits without a word. An error is a load that could not begin or could not go on; what was
 /// wrong with one that ran is in its report.
 pub(crate) fn measure(args: &SendArgs) -> anyhow::Result<Measured> {
-    check(args)?;
-    let load = &args.load;
-    let target = Target::for_sends(load, args.queues)?;
-    let before = target.ranges()?;
-    let cpus = load.cpus()?;
-    let lanes = cpus.as_ref().map_or(1, Vec::len);
-    let body = body(args.size);
-    let senders = connect(args, &target, &body, lanes)?;
+    let target = Target::for_sends(&args.load, args.queues())?;
+    let span = Span::new(args.warmup(), args.seconds(), args.load.patience()?);
+    send(args, &target, span, None)
+}
 
+/// As [`measure`], to a target that is there already, and of a limited number of messages if one is given.
+pub(crate) fn send(args: &SendArgs, target: &Target, span: Span, limit: Option<Limit>) -> anyhow::Result<Measured> {
+    let producer = Producer::new(args, target, None)?;
+    let before = target.ends()?;
+    let senders = producer.connect(lanes(&args.load)?)?;
     let clock = Clock::start();
-    let span = span(args)?;
-    let outcome = drive(args, senders, cpus.as_deref(), clock, span)?;
-
-    let mut setup = Setup::new(load, target.labels(), args.rate.is_some())?;
-    setup.more.insert("queues", json!(args.queues));
-    setup.more.insert("size", json!(args.size));
-    setup.more.insert("loop", json!(if args.rate.is_some() { "open" } else { "closed" }));
-    if let Some(rate) = args.rate {
-        setup.more.insert("rate", json!(rate));
+    let crew = Crew {
+        load: &args.load,
+        spins: args.load.spins(args.rate().is_some()),
+        clock,
+        span,
+        goals: None,
+        stop_after_reading: false,
+    };
+    let mut sendings = producer.sendings(senders, clock, span)?;
+    if let Some(limit) = limit {
+        let lanes = sendings.len();
+        let requests = limit.requests(u64::from(args.batch), producer.bodies.mean_stored(), lanes);
+        sendings.iter_mut().for_each(|one| one.limit(requests));
     }
-    setup.more.insert("warmup", json!(args.warmup));
-    let mut tally = outcome.tally;
-    tally.measured_bytes = tally.measured_messages * u64::from(args.size);
-    let mut report = Report::new("send", setup, &tally, args.seconds, outcome.watched)?;
-    if let Err(error) = judge(args, &target, &before, &tally, &outcome.audit, &mut report) {
-        report.finding(format!("the audit is incomplete, the offsets cannot be asked for: {error:#}"));
-    }
+    let outcome = crew.run(sendings.into_iter().map(|one| Work { sending: Some(one), reading: None }).collect())?;
+    let (tally, audit) = outcome.sent.context("no load thread has handed its counts over")?;
+    let report = producer.report("send", &before, &tally, &audit, outcome.watched)?;
     Ok(Measured { report, tally, measured_from_ms: clock.wall_ms(span.measure_from) })
 }
 
-fn check(args: &SendArgs) -> anyhow::Result<()> {
-    ensure!(args.seconds > 0.0 && args.seconds <= SECONDS_MAX, "--seconds must be above zero, at most a week");
-    ensure!((0.0..=SECONDS_MAX).contains(&args.warmup), "--warmup must not be negative, at most a week");
-    ensure!(args.rate.is_none_or(|rate| rate > 0.0 && rate <= 1e9), "--rate must be above zero, at most 1e9");
-    Ok(())
+/// Everything that sends of a run have in common.
+#[derive(Debug)]
+pub(crate) struct Producer<'a> {
+    args: &'a SendArgs,
+    target: &'a Target,
+    properties: Properties,
+    bodies: Bodies,
+    run: Option<u64>,
 }
 
-/// The same bytes in every run, and none that a compressing layer could shorten.
-fn body(size: u32) -> Vec<u8> {
-    let mut state: u64 = 0x9E37_79B9_7F4A_7C15;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 32) as u8
-    };
-    (0..size).map(|_| next()).collect()
-}
+impl<'a> Producer<'a> {
+    /// With `run`, bodies are stamped with it and with the time that they were to be sent.
+    pub(crate) fn new(args: &'a SendArgs, target: &'a Target, run: Option<u64>) -> anyhow::Result<Producer<'a>> {
+        let properties = Properties::new(&PropertiesShape {
+            java: args.properties_like == PropertiesLike::Java,
+            keys: args.keys.is_some() || args.ordered,
+            more: &args.property,
+        });
+        let payload = args
+            .payload
+            .as_ref()
+            .map(|path| std::fs::read(path).with_context(|| format!("cannot read the payload {}", path.display())));
+        let payload = payload.transpose()?;
+        let bodies = Bodies::new(&BodyShape {
+            sizes: &args.size(),
+            payload: payload.as_deref(),
+            batch: args.batch,
+            properties: &properties,
+            compress: args.compress,
+            stamped: run.is_some(),
+            seed: args.seed,
+        })?;
+        let longest = bodies.longest();
+        ensure!(
+            longest > 0 && longest <= 4 << 20,
+            "a request's body has {longest} bytes: 1 to 4194304 are possible (--size, --payload, --batch)"
+        );
+        Ok(Producer { args, target, properties, bodies, run })
+    }
 
-fn span(args: &SendArgs) -> anyhow::Result<Span> {
-    let measure_from = (args.warmup * 1e9) as u64;
-    let send_until = measure_from + (args.seconds * 1e9) as u64;
-    let patience = args.load.patience()?.as_nanos() as u64;
-    let overtime_until = send_until + patience / 2;
-    Ok(Span { measure_from, send_until, overtime_until, give_up: send_until + patience })
-}
+    /// Opens the connections, dealt to brokers in turn and then to lanes in turn.
+    pub(crate) fn connect(&self, lanes: usize) -> anyhow::Result<Vec<Vec<Sender>>> {
+        let (args, brokers) = (self.args, &self.target.brokers);
+        let connections = args.load.connections();
+        ensure!(
+            connections as usize >= brokers.len().max(lanes),
+            "--connections {connections}: at least one for each of {} brokers and {lanes} load threads is needed",
+            brokers.len()
+        );
+        let mut by_lane: Vec<Vec<Sender>> = (0..lanes).map(|_| Vec::new()).collect();
+        for i in 0..connections {
+            let place = i as usize % brokers.len();
+            let broker = &brokers[place];
+            let link = Link::open(broker.socket).with_context(|| format!("cannot connect to {}", broker.addr))?;
+            let queues = u32::try_from(broker.queues.len())?;
+            let sender = Sender::new(link, place as u16, queues, (i, connections), args.window());
+            by_lane[i as usize % lanes].push(sender);
+        }
+        Ok(by_lane)
+    }
 
-/// Opens the connections, dealt to brokers in turn and then to lanes in turn.
-fn connect(args: &SendArgs, target: &Target, body: &[u8], lanes: usize) -> anyhow::Result<Vec<Vec<Sender>>> {
-    let load = &args.load;
-    ensure!(
-        load.connections as usize >= target.brokers.len().max(lanes),
-        "--connections {}: at least one for each of {} brokers and {lanes} load threads is needed",
-        load.connections,
-        target.brokers.len()
-    );
-    let mut by_lane: Vec<Vec<Sender>> = (0..lanes).map(|_| Vec::new()).collect();
-    for i in 0..load.connections {
-        let place = i as usize % target.brokers.len();
-        let broker = &target.brokers[place];
+    pub(crate) fn sendings(
+        &self,
+        senders: Vec<Vec<Sender>>,
+        clock: Clock,
+        span: Span,
+    ) -> anyhow::Result<Vec<Sending<'_>>> {
+        let args = self.args;
+        let lanes = senders.len();
         let shape = SendShape {
-            kind: load.header,
-            java_properties: args.properties_like == PropertiesLike::Java,
+            kind: args.load.header,
             group: PRODUCER_GROUP,
-            topic: &load.topic,
-            tag: TAG,
-            connection_id: i,
-            body,
+            topic: &args.load.topic,
+            topics: args.load.topics(),
+            queues: args.queues(),
+            batch: args.batch > 1,
+            compressed: args.compress,
+            one_way: args.one_way,
+            properties: &self.properties,
+            tags: args.tags,
         };
-        let link = Link::open(broker.socket).with_context(|| format!("cannot connect to {}", broker.addr))?;
-        let templates = SendTemplates::new(&shape, broker.queues);
-        let sender = Sender::new(link, templates, place as u16, broker.queues, i, load.in_flight);
-        by_lane[i as usize % lanes].push(sender);
+        let of_lane = |(lane, senders): (usize, Vec<Sender>)| {
+            let recipe = Recipe {
+                templates: SendTemplates::new(&shape),
+                bodies: &self.bodies,
+                queues: args.queues(),
+                order: match (args.ordered, args.one_way) {
+                    (true, _) => Order::Keys,
+                    (_, true) => Order::OneWay,
+                    _ => Order::Turns,
+                },
+                keys: args.keys,
+                random: Random::new(args.seed, KEY_STREAM + lane as u64),
+                run: self.run,
+            };
+            let requests = |rate: f64| rate / f64::from(args.batch);
+            let share = Share { lane, lanes };
+            let schedule = args.rate().map(|rate| Schedule::new(args.arrivals, requests(rate), args.seed, share));
+            Sending::new(recipe, senders, schedule, clock, span)
+        };
+        senders.into_iter().enumerate().map(of_lane).collect()
     }
-    Ok(by_lane)
-}
 
-struct Outcome {
-    tally: Tally,
-    audit: Audit,
-    watched: Option<Usage>,
-}
-
-fn drive(
-    args: &SendArgs,
-    senders: Vec<Vec<Sender>>,
-    cpus: Option<&[usize]>,
-    clock: Clock,
-    span: Span,
-) -> anyhow::Result<Outcome> {
-    let lanes = senders.len();
-    let spins = args.load.spins(args.rate.is_some());
-    thread::scope(|scope| {
-        let (ended, endings) = mpsc::channel::<()>();
-        let mut running = Vec::new();
-        for (i, senders) in senders.into_iter().enumerate() {
-            let ended = ended.clone();
-            let cpu = cpus.map(|cpus| cpus[i]);
-            let schedule = args.rate.map(|rate| Schedule::constant(rate, i, lanes));
-            running.push(scope.spawn(move || {
-                // Dropped when the lane ends, however it ends.
-                let _ended = ended;
-                pin(cpu)?;
-                Lane::new(senders, schedule, spins, clock, span)?.run()
-            }));
+    /// The figures of what was sent, and the verdict.
+    pub(crate) fn report(
+        &self,
+        name: &'static str,
+        before: &ByQueue<u64>,
+        tally: &Tally,
+        audit: &Audit,
+        watched: Option<Usage>,
+    ) -> anyhow::Result<Report> {
+        let args = self.args;
+        let mut setup = Setup::new(&args.load, self.target.labels(), args.rate().is_some())?;
+        setup.connections = args.load.connections();
+        setup.in_flight = args.window();
+        setup.more.insert("queues", json!(args.queues()));
+        setup.more.insert("size", json!(args.size()));
+        setup.more.insert("loop", json!(if args.rate().is_some() { "open" } else { "closed" }));
+        if let Some(rate) = args.rate() {
+            setup.more.insert("rate", json!(rate));
+            setup.more.insert("arrivals", json!(args.arrivals));
         }
-        drop(ended);
-        let watched = watch(args.load.watch_pid, clock, span, &endings);
-        let mut outcome = Outcome { tally: Tally::cut(span.cut())?, audit: Audit::default(), watched: None };
-        for lane in running {
-            let (tally, audit) = lane.join().map_err(|_| anyhow!("a load thread panicked"))??;
-            outcome.tally.merge(&tally)?;
-            outcome.audit.merge(&audit);
+        setup.more.insert("warmup", json!(args.warmup()));
+        for (name, value, plain) in [("topics", args.load.topics(), 1), ("batch", args.batch, 1)] {
+            if value != plain {
+                setup.more.insert(name, json!(value));
+            }
         }
-        outcome.watched = watched?;
-        Ok(outcome)
-    })
-}
-
-pub(crate) fn pin(cpu: Option<usize>) -> anyhow::Result<()> {
-    if let Some(id) = cpu {
-        ensure!(core_affinity::set_for_current(core_affinity::CoreId { id }), "cannot run on CPU {id}");
+        for (name, set) in [("ordered", args.ordered), ("one_way", args.one_way), ("compress", args.compress)] {
+            if set {
+                setup.more.insert(name, json!(true));
+            }
+        }
+        let mut report = Report::new(name, setup, tally, tally.measured_ns as f64 / 1e9, watched)?;
+        let verdict = if args.one_way {
+            self.judge_one_way(before, tally, &mut report)
+        } else {
+            self.judge(before, tally, audit, &mut report)
+        };
+        if let Err(error) = verdict {
+            report.finding(format!("the audit is incomplete, the offsets cannot be asked for: {error:#}"));
+        }
+        Ok(report)
     }
-    Ok(())
-}
 
-/// Samples the watched process at both ends of the measured time. The channel ends with the last lane, so a run that
-/// breaks off is not waited for.
-fn watch(pid: Option<u32>, clock: Clock, span: Span, endings: &mpsc::Receiver<()>) -> anyhow::Result<Option<Usage>> {
-    let Some(pid) = pid else { return Ok(None) };
-    let _ = endings.recv_timeout(clock.until(span.measure_from));
-    let first = Sample::take(pid)?;
-    let _ = endings.recv_timeout(clock.until(span.send_until));
-    Ok(Some(first.until(&Sample::take(pid)?)))
-}
+    /// Compares the offsets that were given out with each other and with what the broker says it has.
+    fn judge(&self, before: &ByQueue<u64>, tally: &Tally, audit: &Audit, report: &mut Report) -> anyhow::Result<()> {
+        if audit.duplicates() > 0 {
+            report.finding(format!("{} queue offsets were given out twice", audit.duplicates()));
+        }
+        let settled_by = Instant::now() + self.args.load.patience()?;
+        for found in audit.findings() {
+            let (place, queue) = (usize::from(found.key.0), found.key.1 as usize);
+            let label = self.target.label(place, queue);
+            let start = before[place][queue];
+            if found.first < start {
+                report.finding(format!("{label} gave out offset {}, but {start} were taken before", found.first));
+            }
+            let max = self.target.settled_max(place, queue, found.last + 1, settled_by)?;
+            if max <= found.last {
+                report.finding(format!("{label} acknowledged offset {}, but has only {max} messages", found.last));
+            }
+            // Requests whose outcome is unknown may have been stored, and others may be sending.
+            if self.args.load.shared_topic || tally.unanswered > 0 || tally.stray_replies > 0 {
+                continue;
+            }
+            if found.first > start || found.gaps() > 0 {
+                let gaps = found.gaps() + (found.first.saturating_sub(start));
+                report.finding(format!("{label} left {gaps} offsets out (--shared-topic if others send to the topic)"));
+            }
+            if max > found.last + 1 {
+                let extra = max - found.last - 1;
+                report.finding(format!("{label} has {extra} messages more than were acknowledged"));
+            }
+        }
+        Ok(())
+    }
 
-/// Compares the offsets that were given out with each other and with what the broker says it has.
-fn judge(
-    args: &SendArgs,
-    target: &Target,
-    before: &[Vec<Range>],
-    tally: &Tally,
-    audit: &Audit,
-    report: &mut Report,
-) -> anyhow::Result<()> {
-    if audit.duplicates() > 0 {
-        report.finding(format!("{} queue offsets were given out twice", audit.duplicates()));
+    /// Without answers only the number of messages that the queues have gained tells what arrived.
+    fn judge_one_way(&self, before: &ByQueue<u64>, tally: &Tally, report: &mut Report) -> anyhow::Result<()> {
+        report.note("one-way: the throughput is what the sockets took, and a broker may drop what it cannot take");
+        let begun: u64 = before.iter().flatten().sum();
+        let settled_by = Instant::now() + self.args.load.patience()?;
+        let mut gained = 0;
+        while gained < tally.sent_messages {
+            gained = self.target.ends()?.iter().flatten().sum::<u64>().saturating_sub(begun);
+            if Instant::now() >= settled_by {
+                break;
+            }
+        }
+        if gained < tally.sent_messages {
+            let lost = tally.sent_messages - gained;
+            report.finding(format!("{lost} of {} one-way messages did not arrive", tally.sent_messages));
+        }
+        if gained > tally.sent_messages && !self.args.load.shared_topic {
+            let extra = gained - tally.sent_messages;
+            report.finding(format!("{extra} messages more arrived than were sent (--shared-topic if others send too)"));
+        }
+        Ok(())
     }
-    let settled_by = Instant::now() + args.load.patience()?;
-    for found in audit.findings() {
-        let (place, queue) = (usize::from(found.key.0), found.key.1);
-        let label = format!("queue {queue} on {}", target.brokers[place].addr);
-        let start = before[place][queue as usize].max;
-        if found.first < start {
-            report.finding(format!("{label} gave out offset {}, but {start} were taken before", found.first));
-        }
-        let max = target.settled_max(place, queue, found.last + 1, settled_by)?;
-        if max <= found.last {
-            report.finding(format!("{label} acknowledged offset {}, but has only {max} messages", found.last));
-        }
-        // Requests whose outcome is unknown may have been stored, and others may be sending.
-        if args.shared_topic || tally.unanswered > 0 || tally.stray_replies > 0 {
-            continue;
-        }
-        if found.first > start || found.gaps() > 0 {
-            let gaps = found.gaps() + (found.first.saturating_sub(start));
-            report.finding(format!("{label} left {gaps} offsets out (--shared-topic if others send to the topic)"));
-        }
-        if max > found.last + 1 {
-            let extra = max - found.last - 1;
-            report.finding(format!("{label} has {extra} messages more than were acknowledged"));
-        }
-    }
-    Ok(())
 }

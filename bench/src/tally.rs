@@ -27,6 +27,10 @@ pub(crate) struct Tally {
     /// How late the generator itself was, of requests that no full window held back, nanoseconds.
     pub(crate) lateness: Histogram<u64>,
     pub(crate) requests: u64,
+    /// Messages that the requests carried, acknowledged or not.
+    pub(crate) sent_messages: u64,
+    /// Requests that ask for no reply.
+    pub(crate) one_way: u64,
     /// Replies that are a success.
     pub(crate) successes: u64,
     /// Successes whose reply arrived in the measured time, with the messages and bytes they stand for.
@@ -36,12 +40,16 @@ pub(crate) struct Tally {
     pub(crate) refusals: BTreeMap<i32, Refusals>,
     /// Replies that match no request, or contradict it.
     pub(crate) stray_replies: u64,
+    /// Messages of a key with an offset below that of the key's last one.
+    pub(crate) disordered: u64,
     /// Requests without a reply when the run was over or their connection broke.
     pub(crate) unanswered: u64,
     /// Requests that an open loop owed and had no room for until the end.
     pub(crate) unsent: u64,
     pub(crate) lost_connections: u64,
     pub(crate) first_loss: Option<String>,
+    /// The time that the counts are of, nanoseconds; shorter than planned when the run broke off.
+    pub(crate) measured_ns: u64,
     /// Of the measured time, nanoseconds summed over the threads, and how many of them were spent waiting.
     pub(crate) thread_ns: u64,
     pub(crate) waited_ns: u64,
@@ -57,16 +65,20 @@ impl Tally {
             series: None,
             lateness: histogram()?,
             requests: 0,
+            sent_messages: 0,
+            one_way: 0,
             successes: 0,
             measured_replies: 0,
             measured_messages: 0,
             measured_bytes: 0,
             refusals: BTreeMap::new(),
             stray_replies: 0,
+            disordered: 0,
             unanswered: 0,
             unsent: 0,
             lost_connections: 0,
             first_loss: None,
+            measured_ns: 0,
             thread_ns: 0,
             waited_ns: 0,
             cpu_ns: 0,
@@ -117,14 +129,18 @@ impl Tally {
         }
         self.lateness.add(&other.lateness)?;
         self.requests += other.requests;
+        self.sent_messages += other.sent_messages;
+        self.one_way += other.one_way;
         self.successes += other.successes;
         self.measured_replies += other.measured_replies;
         self.measured_messages += other.measured_messages;
         self.measured_bytes += other.measured_bytes;
         self.stray_replies += other.stray_replies;
+        self.disordered += other.disordered;
         self.unanswered += other.unanswered;
         self.unsent += other.unsent;
         self.lost_connections += other.lost_connections;
+        self.measured_ns = self.measured_ns.max(other.measured_ns);
         self.thread_ns += other.thread_ns;
         self.waited_ns += other.waited_ns;
         self.cpu_ns += other.cpu_ns;

@@ -47,6 +47,7 @@ pub(super) struct Runs {
 struct FlushFile {
     is_partial: bool,
     findings: Vec<String>,
+    rejected: Vec<String>,
     host: Value,
     setup: Value,
     modes: Vec<ModeFile>,
@@ -71,6 +72,10 @@ struct LoadFile {
     command: String,
     setup: Value,
     findings: Vec<String>,
+    #[serde(default)]
+    rejected: Vec<String>,
+    #[serde(default)]
+    partial: bool,
     measured_seconds: f64,
     generator_lateness_us: Option<Value>,
     interval_seconds: Option<f64>,
@@ -158,10 +163,10 @@ impl Collected {
             Some(schema) if schema == FLUSH_SCHEMA => self.flush(serde_json::from_value(value)?),
             Some(schema) if schema == LOAD_SCHEMA => {
                 let load: LoadFile = serde_json::from_value(value)?;
-                sound(&load.findings, false)?;
+                sound(&load.findings, &load.rejected, load.partial)?;
                 self.facts(&load.setup, &LOAD_FACTS);
                 if let Some(more) = load.setup.get("more") {
-                    self.facts(more, &["queues", "size", "rate", "loop", "batch"]);
+                    self.facts(more, &["queues", "size", "rate", "loop", "arrivals", "batch", "topics"]);
                 }
                 let name = load.command.clone();
                 self.load(name, load)
@@ -174,7 +179,7 @@ impl Collected {
     }
 
     fn flush(&mut self, file: FlushFile) -> anyhow::Result<()> {
-        sound(&file.findings, file.is_partial)?;
+        sound(&file.findings, &file.rejected, file.is_partial)?;
         self.facts(&file.setup, &["rate", "size", "queues", "broker_cpus", "load_cpus"]);
         self.facts(&file.setup, &LOAD_FACTS);
         self.facts(&file.host, &["cpu", "cpus", "debug_build"]);
@@ -214,10 +219,11 @@ impl Collected {
 /// What a load must have in common with another to be compared with it.
 const LOAD_FACTS: [&str; 3] = ["connections", "in_flight", "header"];
 
-fn sound(findings: &[String], is_partial: bool) -> anyhow::Result<()> {
+fn sound(findings: &[String], rejected: &[String], is_partial: bool) -> anyhow::Result<()> {
     ensure!(!is_partial, "it is the report of a partial run; run it again");
-    match findings {
-        [] => Ok(()),
-        [first, ..] => bail!("that run failed, its figures prove nothing: {first}"),
+    match (findings, rejected) {
+        ([], []) => Ok(()),
+        ([first, ..], _) => bail!("that run failed, its figures prove nothing: {first}"),
+        ([], [first, ..]) => bail!("that run was rejected, its figures are partly the generator's: {first}"),
     }
 }

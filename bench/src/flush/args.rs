@@ -153,12 +153,15 @@ impl FlushArgs {
         put("--queues", &self.queues);
         put("--size", &self.size);
         put("--connections", &connections);
-        put("--in-flight", &in_flight);
+        if kind == Kind::Open {
+            put("--in-flight", &in_flight);
+        }
         put("--header", &self.header);
         put("--seconds", &seconds);
         put("--warmup", &warmup);
-        if kind == Kind::Open {
-            put("--rate", &self.rate);
+        match kind {
+            Kind::Open => put("--rate", &self.rate),
+            Kind::Closed | Kind::Single => put("--closed", &in_flight),
         }
         if let Some(cpus) = cpus {
             // The single connection needs a single thread.
@@ -199,13 +202,17 @@ mod tests {
         let args = parsed("--rate 500 --size 10 -c 4 -i 2 --wait sleep --header rocketmq");
         let send = |kind| FlushArgs::send_args(&args.words(kind, "h:1", Some("2,3"), Some(7))).unwrap();
         let open = send(Kind::Open);
-        assert_eq!((open.rate, open.size, open.load.connections, open.load.in_flight), (Some(500.0), 10, 4, 2));
+        assert_eq!(
+            (open.rate, open.closed, open.load.connections, open.load.in_flight),
+            (Some(500.0), None, Some(4), 2)
+        );
         assert_eq!((open.load.wait, open.load.watch_pid), (Some(Wait::Sleep), Some(7)));
         assert_eq!(open.load.header, HeaderKind::Rocketmq);
         let single = send(Kind::Single);
-        assert_eq!((single.rate, single.load.connections, single.load.in_flight), (None, 1, 1));
+        assert_eq!((single.rate, single.closed, single.load.connections), (None, Some(1), Some(1)));
         assert_eq!(single.load.cpu.as_deref(), Some("2"));
-        assert_eq!(send(Kind::Closed).rate, None);
+        let closed = send(Kind::Closed);
+        assert_eq!((closed.rate, closed.closed, closed.load.connections), (None, Some(2), Some(4)));
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub(crate) struct Outcome {
     pub(crate) rounds: Vec<Round>,
     /// Things that must not be; empty when the run has passed.
     pub(crate) findings: Vec<String>,
+    /// Why the figures are the generator's own and not the brokers'.
+    pub(crate) rejected: Vec<String>,
     /// Things to know when reading the figures.
     pub(crate) notes: Vec<String>,
 }

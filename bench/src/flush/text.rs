@@ -127,8 +127,10 @@ pub(crate) fn text(outcome: &Outcome) -> String {
     for note in &outcome.notes {
         let _ = writeln!(text, "note: {note}");
     }
-    for finding in &outcome.findings {
-        let _ = writeln!(text, "FAILED: {finding}");
+    for (word, sentences) in [("REJECTED", &outcome.rejected), ("FAILED", &outcome.findings)] {
+        for sentence in sentences {
+            let _ = writeln!(text, "{word}: {sentence}");
+        }
     }
     if outcome.findings.is_empty() {
         let _ = writeln!(text, "audit: every message is there, once, in order");

@@ -170,7 +170,7 @@
         `${c.label} p50 ${time(valueAt(c.points, 0.5) ?? 0)}, p99 ${time(valueAt(c.points, 0.99) ?? c.points.at(-1)[1])}`).join("; ")
         + ". Arrow keys move along the curve.",
       x: { scale: (a, b) => log(1, most, a, b), ticks: () => ticks.map(rarity), text: (v) => percent(1 - 1 / v), label: "percentile", grid: true },
-      y: { scale: (a, b) => log(low, high, a, b), ticks: decades(low, high), text: tick },
+      y: { scale: (a, b) => log(low, high * 1.4, a, b), ticks: decades(low, high * 1.4), text: tick },
       draw: (svg, x, y, inner) => {
         for (const curve of [...drawn].reverse()) {
           const points = curve.points.map(([q, us]) => [x(rarity(q)), y(us)]);
@@ -285,7 +285,7 @@
     const count = Math.max(...sizes.map((list) => (list ? list.findLastIndex((n) => n > 0) + 1 : 0)));
     const share = (m, i) => (totals[m] ? ((sizes[m][i] ?? 0) / totals[m]) * 100 : 0);
     const most = Math.max(...sizes.flatMap((list, m) => (list ?? []).map((_, i) => share(m, i)))) * 1.08;
-    const step = nice(most, 4);
+    const step = nice(most, 5);
     const name = (i) => (i === 0 ? "1" : `${grouped(2 ** i)}–${grouped(2 ** (i + 1) - 1)}`);
     chart("sizes", {
       title: "Messages made durable by one flush", height: 300, left: 48,
