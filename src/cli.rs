@@ -107,6 +107,9 @@ pub(crate) struct StandaloneArgs {
     /// Port of the name server; 0 takes a free one.
     #[arg(long, value_name = "PORT", default_value_t = 9876)]
     pub(crate) namesrv_port: u16,
+    /// End when standard input ends: for a program that starts this server and must not leave it behind.
+    #[arg(long)]
+    pub(crate) end_with_input: bool,
 }
 
 #[derive(Debug, Args)]
@@ -118,6 +121,9 @@ pub(crate) struct BrokerArgs {
     pub(crate) namesrv: Option<String>,
     #[command(flatten)]
     pub(crate) print: PrintFlags,
+    /// End when standard input ends: for a program that starts this server and must not leave it behind.
+    #[arg(long)]
+    pub(crate) end_with_input: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, Args)]
@@ -153,6 +159,9 @@ pub(crate) struct NamesrvArgs {
     /// Print every configuration item and end.
     #[arg(short = 'p', long = "printConfigItem")]
     pub(crate) print: bool,
+    /// End when standard input ends: for a program that starts this server and must not leave it behind.
+    #[arg(long)]
+    pub(crate) end_with_input: bool,
 }
 
 #[derive(Debug, Args)]
@@ -326,11 +335,20 @@ pub(crate) fn parse(mut args: Vec<OsString>) -> Result<Command, clap::Error> {
     match called.file_name().and_then(OsStr::to_str) {
         Some("mqbroker") => MqBroker::try_parse_from(args).map(|mq| {
             let broker = BrokerFlags { config: mq.config, ..BrokerFlags::default() };
-            Command::Broker(BrokerArgs { broker, namesrv: mq.namesrv, print: mq.print })
+            Command::Broker(BrokerArgs { broker, namesrv: mq.namesrv, print: mq.print, end_with_input: false })
         }),
         Some("mqnamesrv") => MqNamesrv::try_parse_from(args).map(|mq| {
             let MqNamesrv { config, namesrv, print } = mq;
-            Command::Namesrv(NamesrvArgs { config, namesrv, store: None, listen: None, port: None, cpus: None, print })
+            Command::Namesrv(NamesrvArgs {
+                config,
+                namesrv,
+                store: None,
+                listen: None,
+                port: None,
+                cpus: None,
+                print,
+                end_with_input: false,
+            })
         }),
         Some("mqadmin") => {
             admin::spell_verb(args.get_mut(1));

@@ -60,6 +60,9 @@ pub(crate) fn standalone(args: &StandaloneArgs) -> Result<(), Failure> {
     }
 
     let mut servers = Servers::new()?;
+    if args.end_with_input {
+        servers.end_with_input();
+    }
     let _mark = mark(Kind::Standalone);
     if let Some(namesrv) = servers.start_namesrv(plan.spare, names) {
         plan.settings.name_servers = vec![on_this_machine(namesrv).to_string()];
@@ -109,6 +112,9 @@ pub(crate) fn broker(args: &BrokerArgs, kind_name: Option<&str>) -> Result<(), F
     let (name, address) = (settings.identity.broker_name.clone(), settings.identity.broker_addr.clone());
 
     let mut servers = Servers::new()?;
+    if args.end_with_input {
+        servers.end_with_input();
+    }
     let _mark = mark(Kind::Broker);
     if let Some(ready) = servers.start_broker(settings) {
         let facts = [banner::shards(ready.log_shards, &cores), format!("data {}", store.display())];
@@ -146,6 +152,9 @@ pub(crate) fn namesrv(args: &NamesrvArgs, kind_name: Option<&str>) -> Result<(),
     let kv = options.kv_path.clone();
 
     let mut servers = Servers::new()?;
+    if args.end_with_input {
+        servers.end_with_input();
+    }
     let _mark = mark(Kind::Namesrv);
     if let Some(bound) = servers.start_namesrv(core, options) {
         let told = place::told(None, bound.ip())?.with_port(bound.port());

@@ -184,7 +184,7 @@ impl<'a> Consumer<'a> {
         setup.more.insert("pull_batch", json!(self.read.pull_batch));
         setup.more.insert("subscriptions", json!(self.read.subscriptions()));
         setup.more.insert("verify_crc", json!(self.read.verify_crc));
-        let mut report = Report::new(name, setup, tally, tally.measured_ns as f64 / 1e9, watched);
+        let mut report = Report::new(name, setup, tally, tally.measured_ns as f64 / 1e9, watched)?;
         for (count, what) in [
             (faults.misplaced, "pulls brought a record that is not the next of its queue, or none, or skipped some"),
             (faults.wrong_crc, "bodies do not match their checksum"),

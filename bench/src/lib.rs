@@ -12,14 +12,19 @@
 
 mod audit;
 mod backlog;
+mod compare;
 mod consume;
 mod crew;
 mod duo;
+mod encoded;
 mod find_max;
+mod flush;
+mod host;
 mod lane;
 mod link;
 pub mod options;
 mod pace;
+mod page;
 mod random;
 mod repeat;
 mod reply;
@@ -37,6 +42,8 @@ mod workload;
 
 use std::process::ExitCode;
 
+pub use self::compare::CompareArgs;
+pub use self::flush::FlushArgs;
 use crate::options::{Command, Settled as _};
 
 const EXIT_CODES: &str = "Exit codes: 0 clean, 1 something was lost, doubled, disordered, refused or broken off, 2 wrong usage, \
@@ -58,6 +65,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 fn run_command(command: Command) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Flush(args) => flush::run(&args),
+        Command::Compare(args) => compare::run(&args),
         Command::Send(args) => send::run(args.settle()?),
         Command::Consume(args) => consume::run(args.settle()?),
         Command::E2e(args) => duo::run_e2e(args.settle()?),

@@ -19,6 +19,12 @@ const WEEK: f64 = 7.0 * 86_400.0;
 #[derive(Debug, Subcommand, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Command {
+    /// Show what durability costs: the same load under ASYNC_FLUSH and SYNC_FLUSH, on this machine's disk.
+    #[serde(skip)]
+    Flush(crate::flush::FlushArgs),
+    /// Say whether one result is worse than another, for people and for CI.
+    #[serde(skip)]
+    Compare(crate::compare::CompareArgs),
     /// Send messages and measure throughput and latency.
     Send(SendArgs),
     /// Read topics from their first message, or their newest messages again and again, and audit what comes.
@@ -376,7 +382,7 @@ fn bytes(text: &str) -> Result<u64, String> {
 }
 
 /// A list as `taskset` and `cpuset` take it: numbers and ranges, separated by commas.
-fn parse_cpu_list(list: &str) -> anyhow::Result<Vec<usize>> {
+pub(crate) fn parse_cpu_list(list: &str) -> anyhow::Result<Vec<usize>> {
     let wrong = || anyhow::anyhow!("--cpu {list}: expected CPU numbers and ranges such as 1 or 2,4-7");
     let mut cpus = Vec::new();
     for part in list.split(',') {

@@ -16,13 +16,14 @@ use hdrhistogram::{Counter, Histogram};
 use serde::Serialize;
 
 pub(crate) use self::compound::Compound;
+use crate::encoded;
 use crate::options::{Command, LoadArgs};
 use crate::series::{Interval, Series};
 use crate::tally::Tally;
 use crate::watch::Usage;
 
 /// Names this layout of the JSON file.
-const SCHEMA: &str = "ringmq-bench/1";
+pub(crate) const SCHEMA: &str = "ringmq-bench/1";
 
 /// The exit code of a run whose generator could not keep up.
 const EXIT_REJECTED: u8 = 5;
@@ -64,21 +65,26 @@ impl Percentiles {
 }
 
 /// One interval of the measured time.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub(crate) struct IntervalReport {
     /// Since the measured time began.
     pub(crate) from_seconds: f64,
     pub(crate) messages: u64,
     pub(crate) latency_us: Percentiles,
+    /// HdrHistogram V2, deflated, base64; nanoseconds.
+    pub(crate) histogram: String,
 }
 
 impl IntervalReport {
-    fn all(series: &Series) -> Vec<IntervalReport> {
+    fn all(series: &Series) -> anyhow::Result<Vec<IntervalReport>> {
         let length = series.interval().as_secs_f64();
-        let of = |(i, one): (usize, &Interval)| IntervalReport {
-            from_seconds: i as f64 * length,
-            messages: one.messages,
-            latency_us: Percentiles::of(&one.latency),
+        let of = |(i, one): (usize, &Interval)| {
+            Ok(IntervalReport {
+                from_seconds: i as f64 * length,
+                messages: one.messages,
+                latency_us: Percentiles::of(&one.latency),
+                histogram: encoded::encode(&one.latency)?,
+            })
         };
         series.intervals().iter().enumerate().map(of).collect()
     }
@@ -146,6 +152,7 @@ pub(crate) struct Report {
     pub(crate) watched_cpu_us_per_message: Option<f64>,
     /// How the figures moved; the last interval may be shorter than the others.
     pub(crate) intervals: Vec<IntervalReport>,
+    pub(crate) interval_seconds: Option<f64>,
     /// The run broke off: its figures are of the time until then.
     pub(crate) partial: bool,
     /// Things that must not be; empty when the run has passed.
@@ -166,7 +173,7 @@ impl Report {
         tally: &Tally,
         measured_seconds: f64,
         watched: Option<Usage>,
-    ) -> Report {
+    ) -> anyhow::Result<Report> {
         let open_loop = !tally.lateness.is_empty();
         // A run can break off before its measured time.
         let seconds = measured_seconds.max(1e-9);
@@ -195,7 +202,8 @@ impl Report {
             lost_connections: tally.lost_connections,
             watched,
             watched_cpu_us_per_message: watched.and_then(cpu_us),
-            intervals: tally.series.as_ref().map(IntervalReport::all).unwrap_or_default(),
+            interval_seconds: tally.series.as_ref().map(|series| series.interval().as_secs_f64()),
+            intervals: tally.series.as_ref().map_or(Ok(Vec::new()), IntervalReport::all)?,
             partial: tally.first_loss.is_some(),
             findings: Vec::new(),
             rejected: Vec::new(),
@@ -203,7 +211,7 @@ impl Report {
             run: None,
         };
         report.judge(tally);
-        report
+        Ok(report)
     }
 
     fn judge(&mut self, tally: &Tally) {
@@ -243,7 +251,7 @@ impl Report {
             self.finding("no request succeeded".to_owned());
         }
         let late = tally.lateness.value_at_quantile(0.99);
-        if late > LATENESS_MAX_NS && late > tally.latency.value_at_quantile(0.99) / LATENESS_PART {
+        if is_late(late, tally.latency.value_at_quantile(0.99)) {
             self.rejected.push(format!(
                 "the generator itself was {} us late at its p99: lower the rate, or give it CPUs of its own (--cpu)",
                 late / 1000
@@ -329,6 +337,11 @@ impl Report {
     }
 }
 
+/// Whether a generator that was so late at its 99th percentile has measured itself; nanoseconds.
+pub(crate) fn is_late(lateness_p99: u64, latency_p99: u64) -> bool {
+    lateness_p99 > LATENESS_MAX_NS && lateness_p99 > latency_p99 / LATENESS_PART
+}
+
 /// What somebody can do about a refusal, where the remark does not say it.
 fn next_step(code: i32) -> &'static str {
     match code {
@@ -354,7 +367,7 @@ fn verdict(text: &mut String, findings: &[String], rejected: &[String], notes: &
     }
 }
 
-fn exit_code(findings: &[String], rejected: &[String]) -> ExitCode {
+pub(crate) fn exit_code(findings: &[String], rejected: &[String]) -> ExitCode {
     match (findings.is_empty(), rejected.is_empty()) {
         (false, _) => ExitCode::FAILURE,
         (true, false) => ExitCode::from(EXIT_REJECTED),

@@ -42,7 +42,6 @@ pub(crate) fn run(args: SendArgs) -> anyhow::Result<ExitCode> {
 
 /// A load that has run, with the verdict over it.
 #[derive(Debug)]
-#[expect(dead_code, reason = "read by loads that are made of several")]
 pub(crate) struct Measured {
     pub(crate) report: Report,
     pub(crate) tally: Tally,
@@ -218,7 +217,7 @@ impl<'a> Producer<'a> {
                 setup.more.insert(name, json!(true));
             }
         }
-        let mut report = Report::new(name, setup, tally, tally.measured_ns as f64 / 1e9, watched);
+        let mut report = Report::new(name, setup, tally, tally.measured_ns as f64 / 1e9, watched)?;
         let verdict = if args.one_way {
             self.judge_one_way(before, tally, &mut report)
         } else {

@@ -4,6 +4,7 @@
 //! Everything that happens arrives as an event on one channel: a thread waits for signals, one for the end of each
 //! server, and the shards themselves say that they are alive. The main thread decides, and tells the service manager.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
@@ -14,7 +15,7 @@ use ringmq_broker::start::{self, Ready};
 use ringmq_namesrv::serve::{Options, serve};
 use ringmq_rt::Heartbeat;
 use ringmq_rt::host::{self, Stop};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::manager::Manager;
 use crate::failure::Failure;
@@ -83,6 +84,18 @@ impl Servers {
             is_asked_to_end: false,
             failure: None,
         })
+    }
+
+    /// From here on the end of standard input is taken as a signal.
+    pub(crate) fn end_with_input(&mut self) {
+        let ended = self.tell.clone();
+        let _spawned = self.spawn("input", move || {
+            match io::copy(&mut io::stdin().lock(), &mut io::sink()) {
+                Ok(_) => info!("asked to end by the end of the input"),
+                Err(error) => warn!(%error, "the input cannot be read and counts as ended"),
+            }
+            let _ = ended.send(Event::Signal);
+        });
     }
 
     /// Starts the name server and waits until it serves. `None` when it is time to end instead.
