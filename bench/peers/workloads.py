@@ -1,7 +1,5 @@
 """What every peer is loaded with. The only file here that knows the flags of `ringmq bench` and the names in its report."""
 
-import functools
-import subprocess
 from dataclasses import dataclass, field
 
 ASYNC, SYNC = "async", "sync"
@@ -9,10 +7,6 @@ MODES = (ASYNC, SYNC)
 
 # The same for all: bodies of 1 KiB, JSON headers and properties as the Java client sends them, one topic of 8 queues.
 SHAPE = ["--size", "1024", "--header", "json", "--queues", "8"]
-
-# Stand for what the program calls a closed loop, and reading: see `words`.
-CLOSED, READ = "CLOSED", "READ"
-
 
 @dataclass(frozen=True)
 class Workload:
@@ -27,37 +21,24 @@ class Workload:
 
 
 def closed(connections, in_flight):
-    return ["send", *SHAPE, "--connections", str(connections), CLOSED, str(in_flight)]
+    return ["send", *SHAPE, "--connections", str(connections), "--closed", str(in_flight)]
 
 
 def opened(rate):
     return ["send", *SHAPE, "--connections", "32", "--in-flight", "64", "--rate", str(rate)]
 
 
-@functools.cache
-def words(ringmq):
-    """What the program calls them: one that has `consume` is an open loop unless told otherwise."""
-    told = subprocess.run([ringmq, "bench", "--help"], capture_output=True, text=True, check=True).stdout
-    if "consume" in told.split():
-        return {CLOSED: ["--closed"], READ: ["consume", "--last", "1250"]}
-    return {CLOSED: ["--in-flight"], READ: ["pull"]}
-
-
-# Few enough to lie in every peer's memory: RingMQ keeps 16 MiB of each log's end, the JVM's peers the page cache.
-TAIL = [*opened(10_000), "--seconds", "1", "--warmup", "0"]
+# The newest messages of each queue, few enough to lie in every peer's memory: RingMQ keeps 16 MiB of each log's end, the
+# JVM's peers the page cache. They are sent as fast as it goes: alone in its write each would fill a block of RingMQ's log.
+TAIL_BEFORE = [*closed(32, 8), "--seconds", "1", "--warmup", "0"]
+TAIL = ["consume", "--last", "1000", "--connections", "8", "--in-flight", "8", "--parts", "4", "--wait", "spin"]
 
 WORKLOADS = [
     Workload("32x8", "32 x 8", MODES, measured=closed(32, 8)),
     Workload("64x16", "64 x 16", MODES, measured=closed(64, 16)),
-    Workload("1x1", "1 x 1", MODES, measured=closed(1, 1)),
+    Workload("1x1", "1 x 1", MODES, measured=[*closed(1, 1), "--wait", "spin"]),
     Workload("20k", "20,000/s", MODES, measured=opened(20_000), rate=20_000),
-    Workload(
-        "tail",
-        "tail read",
-        (ASYNC,),
-        before=TAIL,
-        measured=[READ, "--connections", "8", "--in-flight", "8", "--parts", "4"],
-    ),
+    Workload("tail", "tail read", (ASYNC,), before=TAIL_BEFORE, measured=TAIL),
 ]
 
 # Before anything is measured, so that a JVM has compiled what it runs: the same messages for every peer, as many as the
@@ -67,8 +48,6 @@ WARM_UP = opened(30_000)
 
 def command(ringmq, arguments, *, broker, topic, cpu, seconds=None, warmup=None, pid=None, report=None):
     """A whole command line of the load."""
-    known = words(str(ringmq))
-    arguments = [word for argument in arguments for word in known.get(argument, [argument])]
     line = [str(ringmq), "bench", *arguments, "--broker", broker, "--topic", topic, "--cpu", str(cpu)]
     if seconds is not None:
         line += ["--seconds", str(seconds)]

@@ -71,8 +71,8 @@ pub struct FlushArgs {
     /// Header codec of the requests.
     #[arg(long, value_enum, default_value_t = HeaderKind::Json)]
     pub header: HeaderKind,
-    /// How a load thread waits at the rate: `spin` answers at once and keeps its CPU busy, `sleep` leaves it to others.
-    /// Default: spin on CPUs that it has to itself.
+    /// How a load thread waits, at the rate and one at a time: `spin` answers at once and keeps its CPU busy, `sleep`
+    /// leaves it to others. Default: spin on CPUs that it has to itself.
     #[arg(long, value_enum)]
     pub wait: Option<Wait>,
 }
@@ -168,7 +168,13 @@ impl FlushArgs {
             let first = cpus.split(',').next().unwrap_or(cpus);
             put("--cpu", &if kind == Kind::Single { first } else { cpus });
         }
-        if let Some(wait) = self.wait.filter(|_| kind == Kind::Open) {
+        let wait = match kind {
+            Kind::Open => self.wait,
+            Kind::Closed => None,
+            // Waking a thread that slept would be measured with every answer.
+            Kind::Single => self.wait.or(cpus.map(|_| Wait::Spin)),
+        };
+        if let Some(wait) = wait {
             put("--wait", &if wait == Wait::Spin { "spin" } else { "sleep" });
         }
         if let Some(pid) = pid {

@@ -88,8 +88,8 @@ fn check(storage: &Storage, allow_tmpfs: bool, needs_bytes: u64) -> anyhow::Resu
     );
     let room = rustix::fs::statvfs(&storage.folder).with_context(|| format!("{folder}: its room is not known"))?;
     let free = room.f_bavail * room.f_frsize;
-    // What a broker may fill of the disk before it refuses to take more.
-    let total = room.f_blocks * room.f_frsize;
+    // What a broker may fill of the disk before it refuses to take more, counted as `df` and the broker do.
+    let total = (room.f_blocks.saturating_sub(room.f_bfree) + room.f_bavail) * room.f_frsize;
     let usable = free.saturating_sub((total as f64 * (1.0 - REFUSED_FROM)) as u64);
     ensure!(
         usable >= needs_bytes,
