@@ -99,7 +99,7 @@ pub const COLD_BLOCK: u64 = 256 << 10;
 pub const COLD_CACHE: u64 = 8 << 20;
 
 /// Blocks that are read ahead of whoever reads in order.
-pub const READ_AHEAD: usize = 1;
+pub const READ_AHEAD: usize = 4;
 
 /// Segment files kept open for reading; the least recently used is closed.
 pub const OPEN_SEGMENTS: usize = 64;
