@@ -83,13 +83,13 @@ mod tests {
             (who, options.commit_method, options.read_ahead)
         };
         let by_key = Chosen::Key(key.1.clone());
-        assert_eq!(applied(None, Ok(None)), (Chosen::Attributes, None, 1));
-        assert_eq!(applied(None, Err(Unusable::Long)), (Chosen::Attributes, None, 1));
+        assert_eq!(applied(None, Ok(None)), (Chosen::Attributes, None, limits::READ_AHEAD));
+        assert_eq!(applied(None, Err(Unusable::Long)), (Chosen::Attributes, None, limits::READ_AHEAD));
         let used = (Chosen::Measured(at), Some(CommitMethod::RingDsync), 2);
         assert_eq!(applied(None, Ok(Some(measured.clone()))), used);
         let forced = (by_key.clone(), Some(CommitMethod::Thread), 2);
         assert_eq!(applied(Some(key.clone()), Ok(Some(measured))), forced);
-        assert_eq!(applied(Some(key), Ok(None)), (by_key, Some(CommitMethod::Thread), 1));
+        assert_eq!(applied(Some(key), Ok(None)), (by_key, Some(CommitMethod::Thread), limits::READ_AHEAD));
     }
 
     #[test]
