@@ -104,7 +104,7 @@ impl<'a> Consumer<'a> {
 
     /// Every queue from where it is now, without an end.
     pub(crate) fn open_ended(&self, ends: &ByQueue<u64>) -> Vec<Stretch> {
-        let open = |end: &u64| Range { min: *end, max: u64::MAX };
+        let open = |end: &u64| Range { min: *end, max: Stretch::ENDLESS };
         let ranges = ends.iter().map(|queues| queues.iter().map(open).collect()).collect();
         self.whole(&ranges).collect()
     }

@@ -40,6 +40,11 @@ pub(crate) struct Stretch {
     pub(crate) end: u64,
 }
 
+impl Stretch {
+    /// The end of a stretch that is read as long as messages come.
+    pub(crate) const ENDLESS: u64 = u64::MAX;
+}
+
 /// A stretch of one queue with the state of its reading.
 #[derive(Debug, Clone)]
 pub(crate) struct Part {
@@ -70,10 +75,12 @@ impl Part {
         append_pull(shape, self, out);
     }
 
-    pub(super) fn left(&self, goals: Option<&ByQueue<u64>>) -> u64 {
+    /// Messages that are still to be read; `None` while nobody has said where the end is.
+    pub(super) fn left(&self, goals: Option<&ByQueue<u64>>) -> Option<u64> {
         let (broker, queue) = self.stretch.place;
         let goal = goals.and_then(|goals| goals.get(broker)?.get(queue)).copied();
-        goal.unwrap_or(self.stretch.end).saturating_sub(self.next)
+        let end = goal.unwrap_or(self.stretch.end);
+        (end != Stretch::ENDLESS).then(|| end.saturating_sub(self.next))
     }
 }
 
@@ -243,5 +250,15 @@ mod tests {
         damaged[88] ^= 0xff;
         assert_eq!(check(&[damaged], 11).2.wrong_crc, 1);
         assert_eq!(check(&[vec![1, 2, 3]], 11).2.unreadable, 1);
+    }
+
+    #[test]
+    fn nothing_is_missing_before_somebody_says_where_the_end_is() {
+        let stretch = Stretch { group: 0, topic: 0, queue: 0, place: (0, 1), first: 5, end: Stretch::ENDLESS };
+        let part = Part::new(stretch);
+        assert_eq!(part.left(None), None);
+        assert_eq!(part.left(Some(&Vec::new())), None, "the queue's goal is not known");
+        assert_eq!(part.left(Some(&vec![vec![9, 7]])), Some(2));
+        assert_eq!(Part::new(Stretch { end: 6, ..stretch }).left(None), Some(1));
     }
 }

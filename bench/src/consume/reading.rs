@@ -132,7 +132,8 @@ impl<'a> Reading<'a> {
         measured_span(&self.span, self.extent)
     }
 
-    fn left(&self) -> u64 {
+    /// `None` while nobody has said how far is to be read.
+    fn left(&self) -> Option<u64> {
         self.readers.iter().flat_map(|reader| &reader.parts).map(|part| part.left(self.goals.as_ref())).sum()
     }
 
@@ -143,7 +144,7 @@ impl<'a> Reading<'a> {
     pub(crate) fn is_over(&self, now: u64) -> bool {
         match self.extent {
             Extent::Follow if self.goals.is_none() => self.alive().next().is_none(),
-            Extent::Follow => self.left() == 0 || self.is_late(now) || self.alive().next().is_none(),
+            Extent::Follow => self.left() == Some(0) || self.is_late(now) || self.alive().next().is_none(),
             Extent::Until(until) if now < until && self.schedule.is_some() => self.alive().next().is_none(),
             _ => self.alive().all(|reader| reader.under_way == 0) || self.is_late(now),
         }
@@ -168,7 +169,8 @@ impl<'a> Reading<'a> {
             None => self.progress_ns.saturating_sub(begun),
         };
         match self.extent {
-            Extent::Once | Extent::Follow => self.faults.missing += self.left(),
+            // Where the end was never told the connections broke before, and that is what the report says.
+            Extent::Once | Extent::Follow => self.faults.missing += self.left().unwrap_or(0),
             Extent::Until(_) => {}
         }
         // A pull that waits for messages which nobody sends any more is not owed a reply.
