@@ -25,7 +25,7 @@ use crate::requests;
 use crate::runtime_info::{self, Boot};
 use crate::stats::History;
 use crate::table::{self, GROUPS_FILE, Loaded, OFFSETS_FILE, TOPICS_FILE, TableError};
-use crate::topic::{TopicFile, TopicSettings, TopicTable, Wanted};
+use crate::topic::{OwnTopic, TopicFile, TopicSettings, TopicTable, Wanted};
 
 /// The owner of the tables.
 #[derive(Debug)]
@@ -328,6 +328,23 @@ impl ControlShard {
             }
             None => Told::Refused(Refusal::group_missing(group)),
         }
+    }
+
+    /// Makes sure that a topic of the broker's own making exists.
+    pub async fn ensure_own_topic(self: &Rc<Self>, topic: &str, queues: i32, sys_flag: i32) -> Told {
+        let own = OwnTopic { topic, queues, order: false, sys_flag };
+        let found = self.tables.borrow_mut().topics.ensure(own, wall_ms());
+        match found {
+            Ok(topics) => self.told(Changes { topics, ..Changes::default() }).await,
+            Err(refusal) => Told::Refused(refusal),
+        }
+    }
+
+    /// A connection of a producer group, another one each time.
+    pub fn producer(&self, group: &str) -> Option<ConnId> {
+        let conns = self.tables.borrow().members.producer_conns(group);
+        let count = u32::try_from(conns.len()).ok().filter(|count| *count > 0)?;
+        conns.get(usize::try_from(self.node.pick() % count).ok()?).map(|conn| ConnId(conn.0))
     }
 
     async fn told(self: &Rc<Self>, changes: Changes) -> Told {

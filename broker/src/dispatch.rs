@@ -9,7 +9,7 @@ use ringmq_protocol::command::HeaderView;
 use crate::mail::{Answer, ControlJob, Mail};
 use crate::node::{CONTROL, Node};
 use crate::refusal::Refusal;
-use crate::{pull, query, send};
+use crate::{pull, query, retry, send, transaction};
 
 /// Where a request is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +17,8 @@ enum Handler {
     Send,
     Pull,
     Query,
+    EndTransaction,
+    SendBack,
     /// The control shard. `admin` requests change the broker and are taken from the loopback address only.
     Control {
         admin: bool,
@@ -30,6 +32,8 @@ fn handler(code: RequestCode) -> Option<Handler> {
     Some(match code {
         RequestCode::SEND_MESSAGE | RequestCode::SEND_MESSAGE_V2 | RequestCode::SEND_BATCH_MESSAGE => Handler::Send,
         RequestCode::PULL_MESSAGE | RequestCode::LITE_PULL_MESSAGE => Handler::Pull,
+        RequestCode::END_TRANSACTION => Handler::EndTransaction,
+        RequestCode::CONSUMER_SEND_MSG_BACK => Handler::SendBack,
         RequestCode::GET_MAX_OFFSET
         | RequestCode::GET_MIN_OFFSET
         | RequestCode::SEARCH_OFFSET_BY_TIMESTAMP
@@ -71,6 +75,8 @@ impl Service for Node {
             Some(Handler::Send) => send::request(&self, conn, view, frame),
             Some(Handler::Pull) => pull::request(&self, conn, view, frame),
             Some(Handler::Query) => query::request(&self, conn, view, frame),
+            Some(Handler::EndTransaction) => transaction::request(&self, conn, view, frame),
+            Some(Handler::SendBack) => retry::request(&self, conn, view, frame),
             Some(Handler::Control { admin }) if admin && !conn.peer().ip().to_canonical().is_loopback() => {
                 tracing::warn!(peer = %conn.peer(), code = view.code, "refused a change from another host");
                 self.refuse(to, &Refusal::not_an_administrator(view.code));

@@ -7,7 +7,8 @@
 
 //!
 //! The map of the runtime around it: [`dispatch`] is the table of contents, [`send`], [`pull`] and [`query`] serve the data
-//! plane on every executor, [`log`] keeps who waits on a log shard, [`deferred`] the
+//! plane on every executor, [`detour`] says where a message is kept that is not to be seen yet, [`delay`] delivers what is due,
+//! [`transaction`] ends and checks halves, [`retry`] takes messages back, [`put`] stores the broker's own [`message`]s, [`log`] keeps who waits on a log shard, [`deferred`] the
 //! pulls of slow readers, [`requests`] serves the control plane,
 //! [`control_shard`] carries out what the tables decide, [`stats`] counts and [`runtime_info`] tells, [`announce`] talks to name servers, [`mail`] is all that shards
 //! say to each other, [`node`] is one executor's part, and [`start`] boots and stops it all.
@@ -17,6 +18,8 @@ pub mod attribute;
 pub mod control;
 pub mod control_shard;
 pub mod deferred;
+pub mod delay;
+pub mod detour;
 pub mod dispatch;
 pub mod group_config;
 pub mod limits;
@@ -24,13 +27,16 @@ pub mod lock;
 pub mod log;
 pub mod mail;
 pub mod member;
+pub mod message;
 pub mod node;
 pub mod offset;
 pub mod pull;
+pub mod put;
 pub mod query;
 pub mod refusal;
 pub mod register;
 pub mod requests;
+pub mod retry;
 pub mod runtime_info;
 pub mod send;
 pub mod settings;
@@ -40,3 +46,4 @@ pub mod subscription;
 pub mod system_topic;
 pub mod table;
 pub mod topic;
+pub mod transaction;

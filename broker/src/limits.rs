@@ -79,6 +79,9 @@ pub const LOG_BUFFERS_SPARE: usize = 96 * 1024 * 1024;
 /// Sends that wait until a log shard takes messages again: a further one is answered SYSTEM_BUSY at once.
 pub const PARKED_SENDS_MAX: usize = 4096;
 
+/// Transactions of one log shard that are not ended: a further half is answered SYSTEM_BUSY.
+pub const HALVES_MAX: usize = 1_000_000;
+
 /// Posts that wait in one executor's mailbox: a request that finds it full is answered SYSTEM_BUSY.
 pub const MAILBOX_MAX: usize = 16_384;
 

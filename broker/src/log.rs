@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use foldhash::{HashMap, HashMapExt};
-use ringmq_engine::{FlushPolicy, QueueId, Shard};
+use ringmq_engine::{FlushPolicy, Poisoned, QueueId, Shard};
 use ringmq_protocol::code::ResponseCode;
 use ringmq_rt::spawn;
 use ringmq_rt::sync::Event;
@@ -18,6 +18,7 @@ use crate::mail::{PullJob, Sent};
 use crate::node::{Node, log_frame_error};
 use crate::refusal::Refusal;
 use crate::send::Parked;
+use crate::transaction::Transactions;
 use crate::{pull, send};
 
 /// Who is told once a message is flushed.
@@ -73,6 +74,8 @@ struct Holds {
     count: usize,
 }
 
+type Watchers = HashMap<Box<str>, HashMap<i32, Rc<Event>>>;
+
 /// One log shard.
 #[derive(Debug)]
 pub struct Log {
@@ -85,6 +88,9 @@ pub struct Log {
     has_parked: Event,
     /// Something waits that has a deadline.
     waits: Event,
+    /// Who is told of each message in a queue, by topic and queue: the broker's own readers.
+    watchers: RefCell<Watchers>,
+    pub transactions: Transactions,
 }
 
 /// How finely deadlines of waiting senders and pulls are looked at.
@@ -102,6 +108,8 @@ impl Log {
             parked: RefCell::default(),
             has_parked: Event::new(),
             waits: Event::new(),
+            watchers: RefCell::default(),
+            transactions: Transactions::default(),
         });
         spawn("settle", settle(Rc::clone(node), Rc::clone(&log))).detach();
         spawn("retry parked sends", retry_parked(Rc::clone(node), Rc::clone(&log))).detach();
@@ -112,6 +120,33 @@ impl Log {
     /// Whether senders are answered only when their message is flushed.
     pub fn waits_for_flush(&self) -> bool {
         self.shard.options().flush == FlushPolicy::Sync
+    }
+
+    /// Waits until everything in front of `end` is as safe as the broker promises: flushed under SYNC_FLUSH, written
+    /// under ASYNC_FLUSH.
+    ///
+    /// # Errors
+    /// The log went out of service before.
+    pub async fn safe(&self, end: u64) -> Result<(), Poisoned> {
+        if self.waits_for_flush() { self.shard.flushed(end).await } else { self.shard.confirmed(end).await }
+    }
+
+    /// Waits until something has changed in the log: what may have made room.
+    pub async fn progress(&self) {
+        let mut looked = false;
+        self.shard.progress().until(|| std::mem::replace(&mut looked, true).then_some(())).await;
+    }
+
+    /// An event that is told whenever readers see something new in a queue. There is one a queue.
+    pub fn watch(&self, topic: &str, queue_id: i32) -> Rc<Event> {
+        let mut watchers = self.watchers.borrow_mut();
+        Rc::clone(watchers.entry(topic.into()).or_default().entry(queue_id).or_default())
+    }
+
+    fn tell_watcher(&self, topic: &str, queue_id: i32) {
+        if let Some(watcher) = self.watchers.borrow().get(topic).and_then(|queues| queues.get(&queue_id)) {
+            watcher.notify();
+        }
     }
 
     /// Answers once the log is flushed up to `end`.
@@ -268,10 +303,11 @@ async fn settle(node: Rc<Node>, log: Rc<Log>) {
         log.settle_pending(&node);
         log.shard.take_arrivals(&mut arrivals);
         for queue in arrivals.drain(..) {
-            if log.holds.borrow().count == 0 {
-                break;
-            }
             let Some((topic, queue_id)) = log.shard.queue_name(queue) else { continue };
+            log.tell_watcher(&topic, queue_id);
+            if log.holds.borrow().count == 0 {
+                continue;
+            }
             for held in log.take_held(&topic, queue_id) {
                 pull::wake(&node, held.job, held.until);
             }

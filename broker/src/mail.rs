@@ -3,17 +3,20 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use ringmq_engine::{QueueOffset, ReadStatus};
+use ringmq_engine::{Position, QueueOffset, ReadStatus, Ticket};
 use ringmq_net::{ConnId, Frame};
 use ringmq_protocol::command::HeaderView;
 use ringmq_protocol::filter::TagFilter;
+use ringmq_rt::Slice;
 use ringmq_rt::net::Outbox;
 
 use crate::group_config::GroupChange;
+use crate::message::Message;
 use crate::refusal::Refusal;
 use crate::stats::Totals;
 use crate::subscription::SubscriptionChange;
 use crate::topic::{Topic, TopicChange};
+use crate::transaction::{CheckJob, EndJob};
 
 /// Where an answer goes.
 #[derive(Debug, Clone, Copy)]
@@ -138,6 +141,14 @@ pub enum Ask {
     EnsureGroup { group: Box<str> },
     /// To a queue's shard: its ends.
     Queue { log: u16, topic: Box<str>, queue_id: i32 },
+    /// To the control shard: make sure that a topic of the broker's own making exists.
+    EnsureOwnTopic { topic: Box<str>, queues: i32, sys_flag: i32 },
+    /// To the control shard: a connection of a producer group, another one each time.
+    Producer { group: Box<str> },
+    /// To a log's shard: store these messages, in this order.
+    Put { log: u16, messages: Vec<Message> },
+    /// To a log's shard: the record that begins there.
+    Record { position: Position },
     /// To every shard: drop the topic's messages.
     DropTopic { topic: Box<str> },
     /// To every shard: what it has counted, and the time of its oldest message if that is wanted.
@@ -160,7 +171,30 @@ pub enum Told {
     Refused(Refusal),
     Queue(QueueEnds),
     Totals(Box<Totals>),
+    /// Where the messages of an [`Ask::Put`] are.
+    Put(Vec<Ticket>),
+    Record(Option<Slice>),
+    Conn(Option<ConnId>),
     Failed(String),
+}
+
+impl Told {
+    /// The answer where only success counts.
+    ///
+    /// # Errors
+    /// Why it was not done.
+    pub fn done(self) -> Result<(), Refusal> {
+        if matches!(self, Self::Done) { Ok(()) } else { Err(self.into_refusal()) }
+    }
+
+    /// What is said when something else was expected.
+    pub fn into_refusal(self) -> Refusal {
+        match self {
+            Self::Refused(refusal) => refusal,
+            Self::Failed(why) => Refusal::failed(why),
+            other => Refusal::failed(format!("a shard answered something else than it was asked: {other:?}")),
+        }
+    }
 }
 
 /// A post.
@@ -170,6 +204,10 @@ pub enum Mail {
     Pull(Box<PullJob>),
     Query(Box<QueryJob>),
     Control(Box<ControlJob>),
+    /// To the shard of a half message.
+    EndTransaction(Box<EndJob>),
+    /// To the shard of a producer's connection: ask it about a transaction.
+    Check(Box<CheckJob>),
     /// To the shard of the connection: an answer to write.
     Sent(Sent),
     /// To the shard of the connection: what a pull found.

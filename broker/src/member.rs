@@ -394,6 +394,11 @@ impl MemberTable {
         self.consumers.get(group).map(|group| group.members.keys().copied().collect()).unwrap_or_default()
     }
 
+    /// Connections that carry a producer group.
+    pub fn producer_conns(&self, group: &str) -> Vec<ConnId> {
+        self.producers.get(group).map(|members| members.keys().copied().collect()).unwrap_or_default()
+    }
+
     /// The state of all groups, for a shard whose copy is to be filled from nothing.
     pub fn snapshot(&self) -> Vec<SubscriptionChange> {
         self.consumers.values().map(|group| SubscriptionChange::Put(Arc::clone(&group.subscriptions))).collect()

@@ -26,7 +26,7 @@ use crate::start::Life;
 use crate::stats::Served;
 use crate::subscription::SubscriptionCopy;
 use crate::topic::TopicCopy;
-use crate::{pull, query, send, stats};
+use crate::{pull, put, query, retry, send, stats, transaction};
 
 /// The executor that owns the control tables.
 pub const CONTROL: usize = 0;
@@ -49,6 +49,7 @@ pub struct Node {
     asked: RefCell<Slab<Rc<Asked>>>,
     pub scratch: RefCell<Scratch>,
     pub deferred: Deferred,
+    next_pick: Cell<u32>,
     pub served: Served,
     pub life: RefCell<Vec<Life>>,
     pub life_event: Event,
@@ -75,6 +76,7 @@ impl Node {
             asked: RefCell::default(),
             scratch: RefCell::default(),
             deferred: Deferred::default(),
+            next_pick: Cell::new(0),
             served: Served::default(),
             life: RefCell::default(),
             life_event: Event::new(),
@@ -170,6 +172,8 @@ impl Node {
                 Some(control) => control.request(*job),
                 None => self.refuse(job.to, &Refusal::failed("the broker is not ready")),
             },
+            Mail::EndTransaction(job) => transaction::run(self, *job),
+            Mail::Check(job) => transaction::send(self, &job),
             Mail::Sent(sent) => self.sent(&sent),
             Mail::Pulled(job, out) => pull::pulled(self, *job, |conn_out| conn_out.append(*out)),
             Mail::Out(to, out) => self.write_local(to, |conn_out| conn_out.append(*out)),
@@ -239,6 +243,22 @@ impl Node {
         });
     }
 
+    /// Gives a request up that is not answered.
+    pub fn forget(&self, to: Answer) {
+        if !to.oneway
+            && let Some(conn) = self.registry.get(to.conn)
+        {
+            conn.answered();
+        }
+    }
+
+    /// A number for a choice that is to fall on another one each time.
+    pub fn pick(&self) -> u32 {
+        let next = self.next_pick.get().wrapping_add(1);
+        self.next_pick.set(next);
+        next
+    }
+
     /// Answers SUCCESS.
     pub fn succeed(self: &Rc<Self>, to: Answer, ext: impl FnOnce(&mut ExtWriter<'_>), body: &[u8]) {
         self.answer(to, ResponseCode::SUCCESS, None, ext, body);
@@ -291,6 +311,13 @@ impl Node {
                     Some(control) => control.ensure_group(&group).await,
                     None => Told::Failed("the broker is not ready".to_owned()),
                 },
+                Ask::EnsureOwnTopic { topic, queues, sys_flag } => match node.control() {
+                    Some(control) => control.ensure_own_topic(&topic, queues, sys_flag).await,
+                    None => Told::Failed("the broker is not ready".to_owned()),
+                },
+                Ask::Producer { group } => Told::Conn(node.control().and_then(|control| control.producer(&group))),
+                Ask::Put { log, messages } => put::asked(&node, log, &messages).await,
+                Ask::Record { position } => retry::asked_record(&node, position).await,
                 Ask::Queue { log, topic, queue_id } => query::ends(&node, log, &topic, queue_id).await,
                 Ask::DropTopic { topic } => query::drop_topic(&node, &topic).await,
                 Ask::Totals { oldest } => Told::Totals(Box::new(stats::totals(&node, oldest).await)),

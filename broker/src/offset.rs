@@ -98,6 +98,11 @@ impl OffsetTable {
         Err(Refusal::offset_not_found())
     }
 
+    /// What a group has in one topic, by queue.
+    pub fn queues(&self, group: &str, topic: &str) -> Option<&BTreeMap<i32, i64>> {
+        self.topics.get(topic)?.get(group)
+    }
+
     /// Topics for which the group has an offset, online or not.
     pub fn topics_of<'a>(&'a self, group: &'a str) -> impl Iterator<Item = &'a str> + 'a {
         self.topics.iter().filter(move |(_, groups)| groups.contains_key(group)).map(|(topic, _)| &**topic)

@@ -48,9 +48,7 @@ pub fn request(node: &Rc<Node>, conn: &Rc<Conn>, view: &HeaderView<'_>, frame: &
     spawn("pull of a new group", async move {
         match node.ask(CONTROL, Ask::EnsureGroup { group: group.as_str().into() }).await {
             Told::Done => checked(&node, &conn, to, code, &group, &header, frame.header()),
-            Told::Refused(refusal) => node.refuse(to, &refusal),
-            Told::Failed(why) => node.refuse(to, &Refusal::failed(why)),
-            Told::Queue(_) | Told::Totals(_) => node.refuse(to, &Refusal::group_missing(&group)),
+            other => node.refuse(to, &other.into_refusal()),
         }
     })
     .detach();

@@ -2,6 +2,7 @@
 //! not a fault of the broker (those are the engine's errors). The texts are RocketMQ's own where operators search
 //! for them or clients show them, because scripts and alert rules written for RocketMQ match on them.
 
+use ringmq_engine::AppendError;
 use ringmq_protocol::code::ResponseCode;
 use std::fmt::Display;
 
@@ -55,6 +56,11 @@ impl Refusal {
         Self::new(ResponseCode::SYSTEM_ERROR, remark)
     }
 
+    /// The broker starts.
+    pub fn not_ready() -> Self {
+        Self::failed("the broker is not ready")
+    }
+
     /// A bound of the broker is reached.
     pub fn too_many(what: &str, max: usize) -> Self {
         Self::new(ResponseCode::SYSTEM_ERROR, format!("too many {what}, the broker takes at most {max}"))
@@ -71,6 +77,42 @@ impl Refusal {
             ResponseCode::NO_PERMISSION,
             format!("request {code} changes the broker and is accepted from the loopback address only"),
         )
+    }
+}
+
+/// Messages.
+impl Refusal {
+    /// A message that no broker may store.
+    pub fn illegal(remark: impl Into<String>) -> Self {
+        Self::new(ResponseCode::MESSAGE_ILLEGAL, remark)
+    }
+
+    /// A message that the engine did not take.
+    pub fn append(error: &AppendError) -> Self {
+        match error {
+            AppendError::TooLarge { .. } | AppendError::Record(_) | AppendError::Empty => Self::illegal(format!(
+                "the message is illegal, maybe msg body or properties length not matched: {error}"
+            )),
+            AppendError::Busy { unwritten } => Self::new(
+                ResponseCode::SYSTEM_BUSY,
+                format!(
+                    "[PCBUSY_CLEAN_QUEUE]broker busy, start flow control for a while, {unwritten} bytes wait for the disk"
+                ),
+            ),
+            AppendError::DiskFull { used_percent } => Self::new(
+                ResponseCode::SERVICE_NOT_AVAILABLE,
+                format!(
+                    "service not available now. It may be caused by one of the following reasons: the broker's disk is full \
+                     [CL: {:.2} CQ: {:.2} INDEX: -1.00], messages are put to the slave, message store has been shut down, etc.",
+                    f64::from(*used_percent) / 100.0,
+                    f64::from(*used_percent) / 100.0
+                ),
+            ),
+            AppendError::Closed | AppendError::Poisoned(_) | AppendError::Memory(_) => Self::new(
+                ResponseCode::SERVICE_NOT_AVAILABLE,
+                format!("service not available now, message store has been shut down: {error}"),
+            ),
+        }
     }
 }
 

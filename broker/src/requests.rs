@@ -192,9 +192,7 @@ async fn queue_ends(control: &Rc<ControlShard>, topic: &str, queue_id: i32) -> R
     let log = found.home(queue_id, node.log_shards());
     match node.ask(node.executor_of(log), Ask::Queue { log, topic: topic.into(), queue_id }).await {
         Told::Queue(ends) => Ok(ends),
-        Told::Refused(refusal) => Err(refusal),
-        Told::Failed(why) => Err(Refusal::failed(why)),
-        Told::Done | Told::Totals(_) => Ok(QueueEnds::default()),
+        other => Err(other.into_refusal()),
     }
 }
 
@@ -266,12 +264,9 @@ async fn delete_topic(control: &Rc<ControlShard>, view: &HeaderView<'_>) -> Outc
     // The topic goes first, so that nobody sends to it while its messages are dropped.
     let good = carry_out(control, changes).await?;
     for shard in 0..control.node.post.shards() {
-        match control.node.ask(shard, Ask::DropTopic { topic: name.as_str().into() }).await {
-            Told::Failed(why) => {
-                let remark = format!("topic {name} is deleted, but its messages are not all dropped: {why}");
-                return Err(Refusal::new(ResponseCode::SYSTEM_ERROR, remark));
-            }
-            Told::Done | Told::Refused(_) | Told::Queue(_) | Told::Totals(_) => {}
+        if let Told::Failed(why) = control.node.ask(shard, Ask::DropTopic { topic: name.as_str().into() }).await {
+            let remark = format!("topic {name} is deleted, but its messages are not all dropped: {why}");
+            return Err(Refusal::new(ResponseCode::SYSTEM_ERROR, remark));
         }
     }
     tracing::info!(topic = %name, "deleted a topic");

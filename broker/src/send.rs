@@ -25,19 +25,21 @@ use ringmq_protocol::value::Value;
 use ringmq_rt::time::{Instant, now};
 use ringmq_rt::wall_ms;
 
-use crate::limits::BATCH_MESSAGES_MAX;
+use crate::detour::Detour;
+use crate::limits::{BATCH_MESSAGES_MAX, HALVES_MAX};
 use crate::log::{Log, Waiting};
-use crate::mail::{Answer, Ask, Mail, SendJob, Sent, ShortText, Told};
+use crate::mail::{Answer, Ask, Mail, SendJob, Sent, ShortText};
+use crate::message::Message;
 use crate::node::{CONTROL, Node};
 use crate::refusal::Refusal;
 use crate::settings::Settings;
 use crate::topic::Topic;
+use crate::{put, retry};
 
 /// Memory that sends reuse, so that a message costs no allocation.
 #[derive(Debug, Default)]
 pub struct Scratch {
     properties: Vec<u8>,
-    next_queue: u32,
     next_unique: u16,
 }
 
@@ -59,6 +61,9 @@ pub fn request(node: &Rc<Node>, conn: &Rc<Conn>, view: &HeaderView<'_>, frame: &
     }
     let topic = node.topics.borrow().get(&name).cloned();
     match topic {
+        _ if names::is_retry(&name) => {
+            place_retry(node, conn, to, view.version, name.into_owned(), header, frame.clone());
+        }
         Some(topic) => place(node, conn, to, &topic, &header, frame),
         None => create_then_place(node, conn, to, name.into_owned(), header, frame.clone()),
     }
@@ -91,11 +96,8 @@ fn create_then_place(node: &Rc<Node>, conn: &Rc<Conn>, to: Answer, name: String,
             default_queues: header.default_topic_queue_nums,
             unit_mode: header.unit_mode,
         };
-        match node.ask(CONTROL, ask).await {
-            Told::Done => {}
-            Told::Refused(refusal) => return node.refuse(to, &refusal),
-            Told::Failed(why) => return node.refuse(to, &Refusal::failed(why)),
-            Told::Queue(_) | Told::Totals(_) => return node.refuse(to, &Refusal::topic_missing(&name)),
+        if let Err(refusal) = node.ask(CONTROL, ask).await.done() {
+            return node.refuse(to, &refusal);
         }
         let topic = node.topics.borrow().get(&name).cloned();
         match topic {
@@ -106,17 +108,89 @@ fn create_then_place(node: &Rc<Node>, conn: &Rc<Conn>, to: Answer, name: String,
     .detach();
 }
 
+/// A consumer sends to its group's retry topic what it could not send back; the last try is a dead letter.
+fn place_retry(
+    node: &Rc<Node>,
+    conn: &Rc<Conn>,
+    to: Answer,
+    version: i32,
+    name: String,
+    header: SendHeader,
+    frame: Frame,
+) {
+    let (node, conn) = (Rc::clone(node), Rc::clone(conn));
+    ringmq_rt::spawn("send to a retry topic", async move {
+        let asked = header.max_reconsume_times;
+        match retry::redirect(&node, &name, version, header.reconsume_times, asked).await {
+            Ok(Some(dead_letters)) => store_dead_letter(&node, &conn, to, &dead_letters, &header, &frame).await,
+            Ok(None) => {
+                let topic = node.topics.borrow().get(&name).cloned();
+                match topic {
+                    Some(topic) => place(&node, &conn, to, &topic, &header, &frame),
+                    None => create_then_place(&node, &conn, to, name, header, frame),
+                }
+            }
+            Err(refusal) => node.refuse(to, &refusal),
+        }
+    })
+    .detach();
+}
+
+async fn store_dead_letter(
+    node: &Rc<Node>,
+    conn: &Conn,
+    to: Answer,
+    topic: &Topic,
+    header: &SendHeader,
+    frame: &Frame,
+) {
+    let outcome = match topic.queue_for_send(-1, node.pick(), conn.peer()) {
+        Ok(queue_id) => {
+            let message = owned(conn, topic, queue_id, header, frame);
+            put::put(node, topic, message).await.map(|ticket| (queue_id, ticket)).map_err(Refusal::from)
+        }
+        Err(refusal) => Err(refusal),
+    };
+    match outcome {
+        Ok((queue_id, ticket)) => {
+            let sent = Sent {
+                to,
+                code: ResponseCode::SUCCESS.0,
+                position: ticket.position.to_wire(),
+                queue_id,
+                queue_offset: ticket.queue_offset,
+                unique_key: None,
+            };
+            node.sent(&sent);
+        }
+        Err(refusal) => node.refuse(to, &refusal),
+    }
+}
+
+/// A client's message as the broker's own, for another topic than it was sent to.
+fn owned(conn: &Conn, topic: &Topic, queue_id: i32, header: &SendHeader, frame: &Frame) -> Message {
+    let mut message = Message {
+        topic: topic.config.topic_name.clone(),
+        queue_id,
+        flag: header.flag,
+        sys_flag: header.sys_flag,
+        born_timestamp: header.born_timestamp,
+        born_host: host_of(conn),
+        reconsume_times: header.reconsume_times,
+        prepared_offset: 0,
+        properties: header.properties.map(|text| text.get(frame.header()).to_string()).unwrap_or_default(),
+        body: frame.body().to_vec().into(),
+    };
+    retry::bury(&mut message);
+    message
+}
+
 /// Chooses the queue and takes the message to its shard.
 fn place(node: &Rc<Node>, conn: &Rc<Conn>, to: Answer, topic: &Arc<Topic>, header: &SendHeader, frame: &Frame) {
     if !topic.is_writable() {
         return node.refuse(to, &Refusal::topic_not_writable(&topic.config.topic_name));
     }
-    let pick = {
-        let mut scratch = node.scratch.borrow_mut();
-        scratch.next_queue = scratch.next_queue.wrapping_add(1);
-        scratch.next_queue
-    };
-    let queue_id = match topic.queue_for_send(header.queue_id, pick, conn.peer()) {
+    let queue_id = match topic.queue_for_send(header.queue_id, node.pick(), conn.peer()) {
         Ok(queue_id) => queue_id,
         Err(refusal) => return node.refuse(to, &refusal),
     };
@@ -177,6 +251,10 @@ struct Asked<'a> {
     tags: Option<&'a str>,
     unique_key: Option<&'a str>,
     dont_wait: bool,
+    /// The delay level, zero for none.
+    delay: i32,
+    is_half: bool,
+    group: Option<&'a str>,
     /// A feature that this version does not have.
     unsupported: Option<&'static str>,
 }
@@ -189,11 +267,12 @@ impl<'a> Asked<'a> {
                 properties::TAGS => asked.tags = Some(value),
                 properties::UNIQ_KEY => asked.unique_key = Some(value),
                 properties::WAIT => asked.dont_wait = value == "false",
-                properties::DELAY if value != "0" => asked.unsupported = Some("delayed messages"),
+                properties::DELAY => asked.delay = value.parse().unwrap_or(0),
                 properties::TIMER_DELAY_SEC | properties::TIMER_DELAY_MS | properties::TIMER_DELIVER_MS => {
-                    asked.unsupported = Some("delayed messages");
+                    asked.unsupported = Some("messages with a delay other than a level");
                 }
-                properties::TRAN_MSG if value == "true" => asked.unsupported = Some("transactional messages"),
+                properties::TRAN_MSG => asked.is_half = value == "true",
+                properties::PGROUP => asked.group = Some(value),
                 _ => {}
             }
         }
@@ -310,21 +389,84 @@ fn append_one(
     if let Some(properties) = header.properties {
         properties.get(frame.header()).write_unescaped(&mut scratch.properties);
     }
-    let client =
-        std::str::from_utf8(&scratch.properties).map_err(|_| Refusal::failed("the properties are not UTF-8"))?;
-    let asked = Asked::read(client);
+    let mut client = read_properties(&scratch.properties)?;
+    let mut asked = Asked::read(client);
+    let detour = detour_of(node, log, header, &asked)?;
+    let granted;
+    if let Some(Detour::Level(level)) = detour
+        && level != asked.delay
+    {
+        granted = with_level(client, level);
+        client = &granted;
+        asked = Asked::read(client);
+    }
     let own_key = asked.unique_key.is_none().then(|| unique_key(settings, &mut scratch.next_unique));
     let unique = asked.unique_key.or(own_key.as_ref().map(IdText::as_str));
     check_supported(&asked)?;
     let parts = frame.body_parts();
     let name = text(header.topic.get(frame.header()));
-    let pairs = own_pairs(settings, client, own_key.as_ref().map(IdText::as_str));
-    let spec = spec(settings, place, header, &name, &parts, &pairs);
+    let mut pairs = own_pairs(settings, client, own_key.as_ref().map(IdText::as_str));
+    let kept = match detour {
+        Some(detour) => Some((detour, detour.kept(node, place.log).ok_or_else(Refusal::not_ready)?)),
+        None => None,
+    };
+    if kept.is_some() {
+        pairs.push(Property::Pair(properties::REAL_TOPIC, &name));
+        pairs.push(Property::Number(properties::REAL_QID, i64::from(place.queue_id)));
+    }
+    if let (Some(Detour::Half), Some(unique)) = (detour, unique) {
+        pairs.push(Property::Pair(properties::TRANSACTION_ID, unique));
+    }
+    let mut spec = spec(settings, place, header, &name, &parts, &pairs);
+    if let Some((detour, kept)) = kept {
+        spec.topic = kept.topic;
+        spec.queue_id = kept.queue_id;
+        spec.sys_flag = detour.sys_flag(spec.sys_flag);
+    }
     check_len(&spec, settings)?;
     let draft = Draft { spec: &spec, tags_code: asked.tags.map_or(0, tags_code) };
     let ticket = log.shard.append(&draft, wall_ms()).map_err(|error| unstored(&error))?;
+    if detour == Some(Detour::Half) {
+        log.transactions.appended(&settings.transactions.timing, &ticket, header.born_timestamp, client, log);
+    }
     let unique_key = unique.and_then(ShortText::new);
     Ok(Stored { answer: Waiting::One(sent(place, &ticket, unique_key)), end: ticket.end, wait: !asked.dont_wait })
+}
+
+fn read_properties(bytes: &[u8]) -> Result<&str, Refusal> {
+    std::str::from_utf8(bytes).map_err(|_| Refusal::failed("the properties are not UTF-8"))
+}
+
+/// The properties with another delay level.
+fn with_level(client: &str, level: i32) -> String {
+    let mut properties = properties::without(client, &[properties::DELAY]);
+    // A number cannot hold a separator.
+    let _ = properties::push(&mut properties, properties::DELAY, &level.to_string());
+    properties
+}
+
+/// Whether the message is for consumers now, and if not, why.
+fn detour_of(node: &Node, log: &Log, header: &SendHeader, asked: &Asked<'_>) -> Result<Option<Detour>, Unstored> {
+    let settings = &*node.settings;
+    if asked.is_half && !(header.reconsume_times > 0 && asked.delay > 0) {
+        if settings.transactions.reject {
+            let ip = settings.store_host.ip();
+            let remark = format!("the broker[{ip}] sending transaction message is forbidden");
+            return Err(Refusal::new(ResponseCode::NO_PERMISSION, remark).into());
+        }
+        if asked.group.is_none() {
+            return Err(Refusal::illegal("a half message has to name its producer group in PGROUP").into());
+        }
+        if !log.transactions.has_room() {
+            let remark = format!("[OVERLOAD]system busy, {HALVES_MAX} transactions are open on this log shard");
+            return Err(Refusal::new(ResponseCode::SYSTEM_BUSY, remark).into());
+        }
+        return Ok(Some(Detour::Half));
+    }
+    if sys_flag::transaction(header.sys_flag) == sys_flag::TRANSACTION_PREPARED {
+        return Ok(None);
+    }
+    Ok(settings.delay_levels.granted(asked.delay).map(Detour::Level))
 }
 
 fn check_supported(asked: &Asked<'_>) -> Result<(), Refusal> {
@@ -389,7 +531,7 @@ fn spec<'a>(
 /// The checks that RocketMQ answers with MESSAGE_ILLEGAL.
 fn check_len(spec: &RecordSpec<'_>, settings: &Settings) -> Result<(), Refusal> {
     if spec.body.iter().all(|part| part.is_empty()) {
-        return Err(illegal(
+        return Err(Refusal::illegal(
             "the message is illegal, maybe msg body or properties length not matched: the body is empty",
         ));
     }
@@ -399,46 +541,15 @@ fn check_len(spec: &RecordSpec<'_>, settings: &Settings) -> Result<(), Refusal> 
     }
 }
 
-fn illegal(remark: impl Into<String>) -> Refusal {
-    Refusal::new(ResponseCode::MESSAGE_ILLEGAL, remark)
-}
-
 fn refuse_record(error: &RecordError, body_max: usize) -> Refusal {
-    illegal(format!(
+    Refusal::illegal(format!(
         "the message is illegal, maybe msg body or properties length not matched. msg body length limit {body_max}B, \
          msg properties length limit 32KB: {error}"
     ))
 }
 
 fn unstored(error: &AppendError) -> Unstored {
-    if matches!(error, AppendError::Busy { .. }) { Unstored::Busy } else { refuse_append(error).into() }
-}
-
-fn refuse_append(error: &AppendError) -> Refusal {
-    match error {
-        AppendError::TooLarge { .. } | AppendError::Record(_) | AppendError::Empty => {
-            illegal(format!("the message is illegal, maybe msg body or properties length not matched: {error}"))
-        }
-        AppendError::Busy { unwritten } => Refusal::new(
-            ResponseCode::SYSTEM_BUSY,
-            format!(
-                "[PCBUSY_CLEAN_QUEUE]broker busy, start flow control for a while, {unwritten} bytes wait for the disk"
-            ),
-        ),
-        AppendError::DiskFull { used_percent } => Refusal::new(
-            ResponseCode::SERVICE_NOT_AVAILABLE,
-            format!(
-                "service not available now. It may be caused by one of the following reasons: the broker's disk is full \
-                 [CL: {:.2} CQ: {:.2} INDEX: -1.00], messages are put to the slave, message store has been shut down, etc.",
-                f64::from(*used_percent) / 100.0,
-                f64::from(*used_percent) / 100.0
-            ),
-        ),
-        AppendError::Closed | AppendError::Poisoned(_) | AppendError::Memory(_) => Refusal::new(
-            ResponseCode::SERVICE_NOT_AVAILABLE,
-            format!("service not available now, message store has been shut down: {error}"),
-        ),
-    }
+    if matches!(error, AppendError::Busy { .. }) { Unstored::Busy } else { Refusal::append(error).into() }
 }
 
 fn sent(place: &Place, ticket: &Ticket, unique_key: Option<ShortText>) -> Sent {
@@ -449,6 +560,16 @@ fn sent(place: &Place, ticket: &Ticket, unique_key: Option<ShortText>) -> Sent {
         queue_id: place.queue_id,
         queue_offset: ticket.queue_offset,
         unique_key,
+    }
+}
+
+/// What a batch cannot ask for.
+fn check_batch(asked: &Asked<'_>) -> Result<(), Refusal> {
+    check_supported(asked)?;
+    match (asked.delay > 0, asked.is_half) {
+        (true, _) => Err(Refusal::illegal("the message is illegal: the messages of a batch cannot be delayed")),
+        (_, true) => Err(Refusal::illegal("the message is illegal: a batch cannot be a transaction")),
+        _ => Ok(()),
     }
 }
 
@@ -463,14 +584,14 @@ fn append_batch(
     let settings = &*node.settings;
     let topic = header.topic.get(frame.header()).to_string();
     if topic.len() > names::TOPIC_NAME_MAX {
-        return Err(illegal(format!("message topic length too long {}", topic.len())).into());
+        return Err(Refusal::illegal(format!("message topic length too long {}", topic.len())).into());
     }
     if names::is_retry(&topic) {
-        return Err(illegal(format!("batch request does not support retry group {topic}")).into());
+        return Err(Refusal::illegal(format!("batch request does not support retry group {topic}")).into());
     }
     let body = frame.body();
     if body.len() > settings.message_max {
-        return Err(illegal(format!(
+        return Err(Refusal::illegal(format!(
             "the message is illegal: a batch of {} bytes is longer than maxMessageSize {}",
             body.len(),
             settings.message_max
@@ -478,14 +599,14 @@ fn append_batch(
         .into());
     }
     let messages: Result<Vec<BatchMessage<'_>>, _> = BatchReader::new(&body, BATCH_MESSAGES_MAX).collect();
-    let messages = messages.map_err(|error| illegal(format!("the batch cannot be read: {error}")))?;
+    let messages = messages.map_err(|error| Refusal::illegal(format!("the batch cannot be read: {error}")))?;
     let outer = header.properties.map(|p| p.get(frame.header()).to_string()).unwrap_or_default();
     let outer_asked = Asked::read(&outer);
-    check_supported(&outer_asked)?;
+    check_batch(&outer_asked)?;
     let mut bodies = Vec::with_capacity(messages.len());
     let mut pairs = Vec::with_capacity(messages.len());
     for message in &messages {
-        check_supported(&Asked::read(message.properties))?;
+        check_batch(&Asked::read(message.properties))?;
         bodies.push([message.body]);
         pairs.push(own_pairs(settings, message.properties, None));
     }
@@ -500,7 +621,7 @@ fn append_batch(
     let mut tickets = Vec::with_capacity(drafts.len());
     log.shard.append_batch(&drafts, wall_ms(), &mut tickets).map_err(|error| unstored(&error))?;
     let (Some(first), Some(last)) = (tickets.first(), tickets.last()) else {
-        return Err(illegal("the batch is empty").into());
+        return Err(Refusal::illegal("the batch is empty").into());
     };
     let unique = outer_asked.unique_key.or_else(|| messages.first().and_then(|m| Asked::read(m.properties).unique_key));
     let first_sent = sent(place, first, unique.and_then(ShortText::new));

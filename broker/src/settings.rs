@@ -9,9 +9,11 @@ use ringmq_net::Limits;
 use ringmq_protocol::host::Host;
 use ringmq_rt::Heartbeat;
 
+use crate::delay::Levels;
 use crate::group_config::GroupSettings;
 use crate::register::Identity;
 use crate::topic::TopicSettings;
+use crate::transaction::TransactionSettings;
 
 /// One broker.
 #[derive(Debug, Clone)]
@@ -61,6 +63,9 @@ pub struct Settings {
     pub pull_bytes_max: u64,
     /// `syncFlushTimeout`: a send that is not flushed by then is answered FLUSH_DISK_TIMEOUT.
     pub flush_timeout: Duration,
+    /// `messageDelayLevel`
+    pub delay_levels: Levels,
+    pub transactions: TransactionSettings,
     /// `flushConsumerOffsetInterval`
     pub offsets_interval: Duration,
     /// `startAcceptSendRequestTimeStamp`, milliseconds since 1970.

@@ -4,6 +4,7 @@
 //! lets everybody listen, and only then is the broker announced. Executors talk about this by mail like about everything
 //! else.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 
 use ringmq_engine::{Shard, ShardId, Store, StoreMeta, StoreOptions};
 use ringmq_net::{Registry, Server};
+use ringmq_protocol::names;
 use ringmq_rt::host::{self, StartError, Stop};
 use ringmq_rt::mesh::{Mesh, Post};
 use ringmq_rt::net::ListenOptions;
@@ -22,7 +24,9 @@ use crate::limits::MAILBOX_MAX;
 use crate::log::Log;
 use crate::mail::Mail;
 use crate::node::{CONTROL, Node};
+use crate::offset::OffsetTable;
 use crate::settings::Settings;
+use crate::{delay, transaction};
 
 /// What executors tell each other at start and stop.
 #[derive(Debug)]
@@ -34,13 +38,42 @@ pub enum Life {
     },
     /// What came of it: bytes of log read again and cut.
     Opened(Result<Recovered, String>),
-    /// Leader to all: listen on these addresses.
-    Listen(Vec<SocketAddr>),
+    /// Leader to all: take up the broker's own work, and listen on these addresses.
+    Listen(Arc<Progress>, Vec<SocketAddr>),
     Listening(Result<(), String>),
     /// Leader to all: end the connections and close the log shards.
     Close,
     /// Each log shard's flushed end, or why one could not be closed in order.
     Closed(Result<Vec<(ShardId, u64)>, String>),
+}
+
+/// How far the broker's own readers of its system topics have got.
+#[derive(Debug, Default)]
+pub struct Progress {
+    delay: BTreeMap<i32, i64>,
+    halves: BTreeMap<i32, i64>,
+    marks: BTreeMap<i32, i64>,
+}
+
+impl Progress {
+    fn of(offsets: &OffsetTable) -> Self {
+        let of = |group, topic| offsets.queues(group, topic).cloned().unwrap_or_default();
+        Self {
+            delay: of(delay::GROUP, names::SCHEDULE_TOPIC),
+            halves: of(transaction::GROUP, names::TRANS_HALF_TOPIC),
+            marks: of(transaction::GROUP, names::TRANS_OP_HALF_TOPIC),
+        }
+    }
+
+    fn at(&self, topic: &str, queue_id: i32) -> Option<i64> {
+        let queues = match topic {
+            names::SCHEDULE_TOPIC => &self.delay,
+            names::TRANS_HALF_TOPIC => &self.halves,
+            names::TRANS_OP_HALF_TOPIC => &self.marks,
+            _ => return None,
+        };
+        queues.get(&queue_id).copied()
+    }
 }
 
 /// What recovery did, over all shards.
@@ -193,6 +226,18 @@ async fn close_logs(node: &Rc<Node>) -> Result<Vec<(ShardId, u64)>, String> {
     Ok(ends)
 }
 
+/// Starts the broker's own work on each log shard of this executor: what is kept there is released from now on.
+async fn take_up(node: &Rc<Node>, progress: &Progress) -> Result<(), String> {
+    for log in node.logs() {
+        let number = u16::from(log.shard.id().get());
+        let at = |topic: &str, queue_id| progress.at(topic, queue_id);
+        let transactions = transaction::start(node, number, &log, at).await;
+        transactions.map_err(|e| format!("log shard {number}: its open transactions cannot be read: {e}"))?;
+        delay::start(node, number, &log, at);
+    }
+    Ok(())
+}
+
 async fn listen(node: &Rc<Node>, server: &Server<Node>, addresses: &[SocketAddr]) -> Result<Vec<SocketAddr>, String> {
     let shared = node.post.shards() > 1;
     if shared && node.me() == CONTROL {
@@ -215,9 +260,12 @@ async fn follow(node: Rc<Node>) -> Result<(), String> {
     loop {
         let answer = match next_life(&node).await {
             Life::Open { root, meta } => Life::Opened(open_logs(&node, &root, &meta).await),
-            Life::Listen(addresses) => {
+            Life::Listen(progress, addresses) => {
                 let serving = Server::new(Rc::clone(&node), Rc::clone(&node.registry));
-                let bound = listen(&node, &serving, &addresses).await;
+                let bound = match take_up(&node, &progress).await {
+                    Ok(()) => listen(&node, &serving, &addresses).await,
+                    Err(why) => Err(why),
+                };
                 server = Some(serving);
                 Life::Listening(bound.map(drop))
             }
@@ -326,8 +374,10 @@ async fn take_into_service(node: &Rc<Node>, store: &Store) -> Result<(Rc<Control
         addresses.push(SocketAddr::new(settings.listen, vip));
     }
     let server = Server::new(Rc::clone(node), Rc::clone(&node.registry));
+    let progress = Arc::new(Progress::of(&control.tables.borrow().offsets));
+    take_up(node, &progress).await?;
     let bound = listen(node, &server, &addresses).await?;
-    tell_all(node, || Life::Listen(bound.clone()));
+    tell_all(node, || Life::Listen(Arc::clone(&progress), bound.clone()));
     gather(node, |life| match life {
         Life::Listening(listening) => listening,
         _ => Ok(()),

@@ -53,6 +53,8 @@ pub struct TopicSettings {
     pub revive_queues: i32,
     /// `timerWheelEnable`.
     pub timer_wheel: bool,
+    /// How many levels `messageDelayLevel` has.
+    pub delay_levels: i32,
     /// Log shards of the store, fixed when it was created; at least 1.
     pub shards: u16,
 }
@@ -72,6 +74,7 @@ impl TopicSettings {
             mixed_message_type: false,
             revive_queues: 8,
             timer_wheel: false,
+            delay_levels: 18,
             shards: shards.max(1),
         }
     }
@@ -225,6 +228,10 @@ impl TopicTable {
         };
         let mut settled = topic.config.clone();
         settled.perm = config.perm;
+        if system_topic::is_sharded(&config.topic_name) {
+            settled.read_queue_nums = settled.read_queue_nums.max(config.read_queue_nums);
+            settled.write_queue_nums = settled.write_queue_nums.max(config.write_queue_nums);
+        }
         if config.topic_name == names::AUTO_CREATE_TOPIC_KEY {
             settled.read_queue_nums = config.read_queue_nums;
             settled.write_queue_nums = config.write_queue_nums;

@@ -78,9 +78,9 @@ fn what_is_not_served_is_refused_in_words() {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let running = run(settings(dir.path(), 1, FlushPolicy::Async));
     let mut client = Client::new(running.addr);
-    let (answer, _) = client.call(36, &[], &[]);
+    let (answer, _) = client.call(200_050, &[], &[]);
     assert_eq!(answer.code, 3);
-    assert!(answer.remark.unwrap().contains("CONSUMER_SEND_MSG_BACK"));
+    assert!(answer.remark.unwrap().contains("POP_MESSAGE"));
     let (answer, _) = client.call(310, &[("a", "p")], b"x");
     assert_eq!((answer.code, answer.remark.as_deref()), (1, Some("the custom field <b> is null")));
     let answer = client.publish("bad topic!", 0, "t", b"x");

@@ -5,10 +5,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ringmq_broker::delay::Levels;
 use ringmq_broker::group_config::GroupSettings;
 use ringmq_broker::register::Identity;
 use ringmq_broker::settings::Settings;
 use ringmq_broker::topic::TopicSettings;
+use ringmq_broker::transaction::{Timing, TransactionSettings};
 use ringmq_engine::{FlushPolicy, ShardOptions};
 use ringmq_net::Limits;
 use ringmq_protocol::host::Host;
@@ -115,6 +117,10 @@ fn settings(config: &BrokerConfig, found: &Found<'_>) -> Result<Settings, Failur
     topics.broker_topic = config.broker_topic_enable;
     topics.trace_topic = config.trace_topic_enable.then(|| "RMQ_SYS_TRACE_TOPIC".to_owned());
     topics.default_queues = i32::try_from(config.default_topic_queue_nums).unwrap_or(i32::MAX);
+    let delay_levels = Levels::parse(&config.message_delay_level);
+    let delay_levels = delay_levels
+        .map_err(|e| Failure::config(format!("messageDelayLevel = {}: {e}", config.message_delay_level)))?;
+    topics.delay_levels = delay_levels.highest();
     topics.permission = i32::try_from(config.broker_permission).unwrap_or(6);
     Ok(Settings {
         identity: Identity {
@@ -149,6 +155,15 @@ fn settings(config: &BrokerConfig, found: &Found<'_>) -> Result<Settings, Failur
         pull_messages_max: config.max_transfer_count as usize,
         pull_bytes_max: u64::from(config.max_transfer_bytes),
         flush_timeout: Duration::from_millis(config.sync_flush_timeout_ms),
+        delay_levels,
+        transactions: TransactionSettings {
+            reject: config.reject_transaction_message,
+            timing: Timing {
+                timeout: Duration::from_millis(config.transaction_timeout_ms),
+                interval: Duration::from_millis(config.transaction_check_interval_ms),
+                checks_max: config.transaction_check_max,
+            },
+        },
         offsets_interval: Duration::from_millis(config.flush_consumer_offset_interval_ms),
         accept_sends_from_ms: i64::try_from(config.start_accept_send_request_timestamp_ms).unwrap_or(i64::MAX),
         // Clients trace by sending messages; RocketMQ's default lets those that want to.

@@ -41,13 +41,13 @@ fn the_system_topics_are_there_from_the_start() {
         ("DefaultCluster", 16, 7),
         ("broker-a", 1, 7),
         ("OFFSET_MOVED_EVENT", 1, 6),
-        ("SCHEDULE_TOPIC_XXXX", 18, 6),
+        ("SCHEDULE_TOPIC_XXXX", 18 * 4, 6),
         ("DefaultCluster_REPLY_TOPIC", 1, 6),
         ("rmq_sys_REVIVE_LOG_DefaultCluster", 8, 6),
         ("rmq_sys_SYNC_BROKER_MEMBER_broker-a", 1, 1),
-        ("RMQ_SYS_TRANS_HALF_TOPIC", 1, 6),
-        ("RMQ_SYS_TRANS_OP_HALF_TOPIC", 1, 6),
-        ("rmq_sys_wheel_timer", 1, 6),
+        ("RMQ_SYS_TRANS_HALF_TOPIC", 4, 6),
+        ("RMQ_SYS_TRANS_OP_HALF_TOPIC", 4, 6),
+        ("rmq_sys_wheel_timer", 4, 6),
     ] {
         assert_eq!(shape(&table, topic), Some((queues, queues, perm)), "{topic}");
         assert!(table.is_system(topic), "{topic}");

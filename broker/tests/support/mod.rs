@@ -7,11 +7,13 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use ringmq_broker::delay::Levels;
 use ringmq_broker::group_config::GroupSettings;
 use ringmq_broker::register::Identity;
 use ringmq_broker::settings::Settings;
 use ringmq_broker::start::{Broker, Ready, start};
 use ringmq_broker::topic::TopicSettings;
+use ringmq_broker::transaction::TransactionSettings;
 use ringmq_engine::{FlushPolicy, ShardOptions};
 use ringmq_net::Limits;
 use ringmq_protocol::command::Command;
@@ -54,6 +56,8 @@ pub(crate) fn settings(store: &Path, executors: usize, flush: FlushPolicy) -> Se
         pull_messages_max: 32,
         pull_bytes_max: 256 * 1024,
         flush_timeout: Duration::from_secs(5),
+        delay_levels: Levels::default(),
+        transactions: TransactionSettings::default(),
         offsets_interval: Duration::from_secs(5),
         accept_sends_from_ms: 0,
         trace_on: true,

@@ -7,7 +7,7 @@ use super::super::key::{
 };
 use super::{
     ACL, ADMISSION, COLD, DISCOVERY, FAILOVER, FRAME_BODY_MAX, INT, KIB, METRICS, OLD_LOGS, POOLS, REMOVED,
-    REPLICATION, SQL, STATS, TRANSACTIONS, keys,
+    REPLICATION, SQL, STATS, keys,
 };
 
 const ACTING: &str = "acting masters";
@@ -80,13 +80,13 @@ keys! {
     "innerClientAuthenticationCredentials" Text, "<none>", NotBuilt(ACL), "Credentials of the broker's own calls.";
     "migrateAuthFromV1Enabled" Bool, "false", NotBuilt(ACL), "Whether plain_acl.yml is imported.";
     "authConfigPath" Path, "<none>", NotBuilt(ACL), "Folder of users and policies.";
-    "rejectTransactionMessage" Bool, "false", NotBuilt(TRANSACTIONS), "Whether transactional messages are refused.";
-    "transactionTimeOut" INT, "6000", NotBuilt(TRANSACTIONS), "Milliseconds before the first check of a half message.";
-    "transactionCheckMax" INT, "15", NotBuilt(TRANSACTIONS), "Checks of one half message.";
-    "transactionCheckInterval" INT, "30000", NotBuilt(TRANSACTIONS), "Milliseconds between checks.";
-    "transactionMetricFlushInterval" INT, "10000", NotBuilt(TRANSACTIONS), "Milliseconds between writes of the counters.";
-    "transactionOpMsgMaxSize" INT, "4096", NotBuilt(TRANSACTIONS), "Bytes of one batch of op marks.";
-    "transactionOpBatchInterval" INT, "3000", NotBuilt(TRANSACTIONS), "Milliseconds between batches of op marks.";
+    "rejectTransactionMessage" Bool, "false", Honoured, "Whether transactional messages are refused.";
+    "transactionTimeOut" Int { min: 1, max: 86_400_000 }, "6000", Honoured, "Milliseconds before the first check of a half message.";
+    "transactionCheckMax" Int { min: 0, max: 1_000_000 }, "15", Honoured, "Checks of one half message.";
+    "transactionCheckInterval" Int { min: 1, max: 86_400_000 }, "30000", Honoured, "Milliseconds between checks.";
+    "transactionMetricFlushInterval" INT, "10000", NoOp("open transactions are counted from the log"), "Milliseconds between writes of the counters.";
+    "transactionOpMsgMaxSize" INT, "4096", NoOp("a mark is stored with what it ends, in one write"), "Bytes of one batch of op marks.";
+    "transactionOpBatchInterval" INT, "3000", NoOp("a mark is stored with what it ends, in one write"), "Milliseconds between batches of op marks.";
     "checkTransactionMessageEnable" Bool, "true", NoOp("no version since 4.1 reads it, and checks are part of transactions"), "Whether half messages are checked.";
     "brokerFastFailureEnable" Bool, "true", NotBuilt(ADMISSION), "Whether a request that waited too long is refused.";
     "waitTimeMillsInSendQueue" INT, "200", NotBuilt(ADMISSION), "Milliseconds that a send may wait.";

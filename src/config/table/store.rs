@@ -68,12 +68,12 @@ keys! {
     "maxMsgsNumBatch" INT, "64", NotBuilt(QUERY), "Messages that one query returns.";
     "defaultQueryMaxNum" INT, "32", NotBuilt(QUERY), "Messages that one query returns if it names no number.";
     "putMsgIndexHightWater" INT, "600000", NotBuilt(QUERY), "Messages that may wait for the key index.";
-    "messageDelayLevel" Text, "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h", NotBuilt(DELAY), "The delay levels.";
-    "flushDelayOffsetInterval" INT, "10000", NotBuilt(DELAY), "Milliseconds between writes of the delay offsets.";
+    "messageDelayLevel" Text, "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h", Honoured, "The delay levels: numbers with s, m, h or d, at most 128 of at most 40 days.";
+    "flushDelayOffsetInterval" INT, "10000", NoOp("the progress of delayed messages is kept with the consumer offsets"), "Milliseconds between writes of the delay offsets.";
     "enableScheduleMessageStats" Bool, "true", NotBuilt(DELAY), "Whether delayed messages are counted.";
-    "enableScheduleAsyncDeliver" Bool, "false", NotBuilt(DELAY), "Whether delayed messages are delivered without waiting for each.";
-    "scheduleAsyncDeliverMaxPendingLimit" INT, "2000", NotBuilt(DELAY), "Such deliveries in flight.";
-    "scheduleAsyncDeliverMaxResendNum2Blocked" INT, "3", NotBuilt(DELAY), "Attempts until such a delivery waits.";
+    "enableScheduleAsyncDeliver" Bool, "false", NoOp("what is due together is delivered together"), "Whether delayed messages are delivered without waiting for each.";
+    "scheduleAsyncDeliverMaxPendingLimit" INT, "2000", NoOp("what is due together is delivered together"), "Such deliveries in flight.";
+    "scheduleAsyncDeliverMaxResendNum2Blocked" INT, "3", NoOp("what is due together is delivered together"), "Attempts until such a delivery waits.";
     "timerWheelEnable" Bool, "true", NotBuilt(DELAY), "Whether messages can be delayed to any second.";
     "timerPrecisionMs" INT, "1000", NotBuilt(DELAY), "Precision of such a delay, in milliseconds.";
     "timerRollWindowSlot" INT, "172800", NotBuilt(DELAY), "Slots after which a delay is stored anew.";

@@ -9,7 +9,7 @@ import org.apache.rocketmq.common.message.MessageExt;
 
 /**
  * Sends {@code --count} transactional messages whose local branch says {@code --state} commit, rollback or unknown;
- * an unknown one waits {@code --wait} milliseconds for the broker to ask, and then commits.
+ * an unknown one is committed when the broker asks. Waits {@code --wait} milliseconds for {@code --asks} questions.
  */
 final class Transaction {
     private Transaction() {
@@ -18,7 +18,7 @@ final class Transaction {
     static void run(Options options) throws Exception {
         TransactionMQProducer producer = new TransactionMQProducer(options.text("group", "driver_transaction"));
         producer.setNamesrvAddr(options.text("namesrv"));
-        java.util.concurrent.CountDownLatch asked = new java.util.concurrent.CountDownLatch(1);
+        java.util.concurrent.CountDownLatch asked = new java.util.concurrent.CountDownLatch(options.number("asks", 1));
         producer.setTransactionListener(new TransactionListener() {
             @Override
             public LocalTransactionState executeLocalTransaction(Message message, Object argument) {

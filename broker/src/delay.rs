@@ -1,0 +1,198 @@
+//! Delivery of messages that were kept for the time of a delay level. Each log shard has a queue a level, in which
+//! messages come due in the order of their arrival, so all that is to be remembered is how far each queue has been
+//! delivered. That is a consumer offset like any other; after a crash what was delivered since it was saved is delivered
+//! again.
+//!
+//! Due is the store time and the delay, by the wall clock. A clock that was set back makes nobody wait longer than the
+//! level's delay from now.
+
+pub mod levels;
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use ringmq_engine::{QueueOffset, ReadBatch, ReadRequest, ReadStatus};
+use ringmq_protocol::message::Record;
+use ringmq_protocol::names;
+use ringmq_rt::time::{sleep, sleep_until};
+use ringmq_rt::{Slice, now, spawn, wall_ms};
+
+pub use self::levels::{Levels, LevelsError};
+use crate::detour::{self, Detour};
+use crate::log::Log;
+use crate::mail::Mail;
+use crate::message::Message;
+use crate::node::{CONTROL, Node};
+use crate::put::{self, PutError};
+
+/// The group under which the progress of the deliveries is kept.
+pub const GROUP: &str = "CID_RMQ_SYS_SCHEDULE";
+
+/// Messages that are read, delivered and waited for together.
+const BATCH_MESSAGES: usize = 128;
+/// Their bytes.
+const BATCH_BYTES: u64 = 4 << 20;
+/// Longest wait without a look at the wall clock.
+const LOOK: Duration = Duration::from_secs(1);
+/// Wait after an error.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Starts the deliveries of one log shard. `progress` gives the queue offset from which a queue is to be delivered.
+pub fn start(node: &Rc<Node>, number: u16, log: &Rc<Log>, progress: impl Fn(&str, i32) -> Option<i64>) {
+    for level in 1..=node.settings.delay_levels.highest() {
+        let Some(kept) = Detour::Level(level).kept(node, number) else { continue };
+        let from = progress(names::SCHEDULE_TOPIC, kept.queue_id).and_then(|at| u64::try_from(at).ok()).unwrap_or(0);
+        let queue = LevelQueue {
+            node: Rc::clone(node),
+            log: Rc::clone(log),
+            queue_id: kept.queue_id,
+            delay: node.settings.delay_levels.delay(level),
+            at: from,
+        };
+        spawn("deliver a delay level", queue.run()).detach();
+    }
+}
+
+/// A message that is due, and what delivers it.
+struct Due {
+    log: u16,
+    message: Message,
+}
+
+/// The queue of one level on one log shard.
+struct LevelQueue {
+    node: Rc<Node>,
+    log: Rc<Log>,
+    queue_id: i32,
+    delay: Duration,
+    /// The first message that is not delivered.
+    at: u64,
+}
+
+impl LevelQueue {
+    async fn run(mut self) {
+        let arrived = self.log.watch(names::SCHEDULE_TOPIC, self.queue_id);
+        while self.log.shard.poisoned().is_none() {
+            match self.read().await {
+                None => arrived.wait().await,
+                Some(batch) => {
+                    if let Err(error) = self.deliver(&batch.records).await {
+                        tracing::error!(queue = self.queue_id, at = self.at, %error, "delayed messages are not delivered");
+                        sleep(AGAIN).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The next messages; `None` if there are none yet.
+    async fn read(&mut self) -> Option<ReadBatch> {
+        loop {
+            let request = ReadRequest {
+                topic: names::SCHEDULE_TOPIC,
+                queue_id: self.queue_id,
+                offset: QueueOffset(self.at),
+                max_messages: BATCH_MESSAGES,
+                max_bytes: BATCH_BYTES,
+            };
+            match self.log.shard.read_cold(request, &mut |_| true).await {
+                Ok(batch) => match batch.status {
+                    ReadStatus::Found => return Some(batch),
+                    ReadStatus::OffsetTooSmall | ReadStatus::OffsetOverflowBadly => {
+                        let (from, to) = (self.at, batch.next.0);
+                        tracing::warn!(
+                            queue = self.queue_id,
+                            from,
+                            to,
+                            "delayed messages are gone, delivery goes on behind"
+                        );
+                        self.at = to;
+                    }
+                    _ => return None,
+                },
+                Err(error) => {
+                    tracing::error!(queue = self.queue_id, at = self.at, %error, "delayed messages cannot be read");
+                    sleep(AGAIN).await;
+                }
+            }
+        }
+    }
+
+    /// Delivers messages as they come due; those that come due together are stored together.
+    async fn deliver(&mut self, records: &[Slice]) -> Result<(), PutError> {
+        let mut done = 0;
+        while let Some(next) = records.get(done) {
+            self.wait_for(next).await;
+            let late = records[done..].iter().skip(1).take_while(|record| self.left(record).is_zero()).count();
+            let together = done..done + 1 + late;
+            self.store(&records[together.clone()]).await?;
+            done = together.end;
+            self.at += together.len() as u64;
+            self.note();
+        }
+        Ok(())
+    }
+
+    /// Time until a record is due, at most the level's delay.
+    fn left(&self, record: &Slice) -> Duration {
+        let stored = Record::parse(record).map_or(0, |(view, _)| view.store_timestamp());
+        let delay = i64::try_from(self.delay.as_millis()).unwrap_or(i64::MAX);
+        let left = stored.saturating_add(delay).saturating_sub(wall_ms()).min(delay);
+        Duration::from_millis(u64::try_from(left).unwrap_or(0))
+    }
+
+    async fn wait_for(&self, record: &Slice) {
+        let at_most = now().after(self.delay);
+        loop {
+            let left = self.left(record);
+            if left.is_zero() || now() >= at_most {
+                return;
+            }
+            sleep_until(now().after(left.min(LOOK))).await;
+        }
+    }
+
+    /// Stores messages where they belong; most belong to this log.
+    async fn store(&self, records: &[Slice]) -> Result<(), PutError> {
+        let mut due: Vec<Due> = records.iter().filter_map(|record| self.restored(record)).collect();
+        while let Some(log) = due.first().map(|first| first.log) {
+            let (own, others): (Vec<_>, Vec<_>) = due.into_iter().partition(|one| one.log == log);
+            put::put_all(&self.node, log, own.into_iter().map(|one| one.message).collect()).await?;
+            due = others;
+        }
+        Ok(())
+    }
+
+    /// The message as it is delivered; `None` if it has no place any more.
+    fn restored(&self, record: &Slice) -> Option<Due> {
+        let mut message = match Message::of_record(record) {
+            Ok(message) => message,
+            Err(error) => {
+                tracing::error!(queue = self.queue_id, %error, "a delayed message is no record and is not delivered");
+                return None;
+            }
+        };
+        if !detour::restore(&mut message) {
+            tracing::warn!(
+                queue = self.queue_id,
+                "a delayed message does not say where it belongs and is not delivered"
+            );
+            return None;
+        }
+        let Some(topic) = self.node.topics.borrow().get(&message.topic).cloned() else {
+            tracing::warn!(topic = message.topic, "a delayed message is not delivered: its topic was deleted");
+            return None;
+        };
+        Some(Due { log: topic.home(message.queue_id, self.node.log_shards()), message })
+    }
+
+    fn note(&self) {
+        let commit = Mail::Commit {
+            group: GROUP.into(),
+            topic: names::SCHEDULE_TOPIC.into(),
+            queue_id: self.queue_id,
+            offset: i64::try_from(self.at).unwrap_or(i64::MAX),
+        };
+        self.node.tell(CONTROL, commit);
+    }
+}

@@ -1,0 +1,117 @@
+//! A message that the broker itself stores: a delivery of one that was kept for later, a retry, a dead letter, a mark. It
+//! owns what it holds, so it may wait and may travel to another shard; a body is a slice of the record it came from.
+
+use ringmq_engine::Draft;
+use ringmq_protocol::host::Host;
+use ringmq_protocol::message::{Property, Record, RecordError, RecordSpec, tags_code};
+use ringmq_protocol::properties;
+use ringmq_protocol::value::Value;
+use ringmq_rt::Slice;
+
+/// A message on its way into a log.
+#[derive(Debug, Clone)]
+pub struct Message {
+    pub topic: String,
+    pub queue_id: i32,
+    /// The application's flag.
+    pub flag: i32,
+    pub sys_flag: i32,
+    pub born_timestamp: i64,
+    pub born_host: Host,
+    pub reconsume_times: i32,
+    pub prepared_offset: i64,
+    /// A record's property string.
+    pub properties: String,
+    pub body: Slice,
+}
+
+impl Message {
+    /// A copy of what a record says; the body is not copied.
+    ///
+    /// # Errors
+    /// When `record` is none.
+    pub fn of_record(record: &Slice) -> Result<Self, RecordError> {
+        let (view, _) = Record::parse(record)?;
+        let body = view.body();
+        let from = body.as_ptr().addr() - record.as_ptr().addr();
+        Ok(Self {
+            topic: view.topic().to_owned(),
+            queue_id: view.queue_id(),
+            flag: view.flag(),
+            sys_flag: view.sys_flag(),
+            born_timestamp: view.born_timestamp(),
+            born_host: view.born_host(),
+            reconsume_times: view.reconsume_times(),
+            prepared_offset: view.prepared_offset(),
+            properties: view.properties().to_owned(),
+            body: record.cut(from..from + body.len()),
+        })
+    }
+
+    /// A message of the broker's own, born now on this host.
+    pub fn own(topic: &str, queue_id: i32, host: Host, now_ms: i64, body: Vec<u8>) -> Self {
+        Self {
+            topic: topic.to_owned(),
+            queue_id,
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp: now_ms,
+            born_host: host,
+            reconsume_times: 0,
+            prepared_offset: 0,
+            properties: String::new(),
+            body: body.into(),
+        }
+    }
+
+    /// The value of a property.
+    pub fn property(&self, name: &str) -> Option<&str> {
+        properties::get(&self.properties, name)
+    }
+
+    /// The value of a property as a number; `None` if it is absent or no number.
+    pub fn number<T: std::str::FromStr>(&self, name: &str) -> Option<T> {
+        self.property(name)?.parse().ok()
+    }
+
+    /// Sets a property, in place of one of this name. A value that no record can hold is left out.
+    pub fn set(&mut self, name: &str, value: &str) {
+        if self.property(name) == Some(value) {
+            return;
+        }
+        self.unset(&[name]);
+        if let Err(error) = properties::push(&mut self.properties, name, value) {
+            tracing::warn!(name, value, %error, "a property was left out");
+        }
+    }
+
+    /// Takes properties away.
+    pub fn unset(&mut self, names: &[&str]) {
+        if names.iter().any(|name| self.property(name).is_some()) {
+            self.properties = properties::without(&self.properties, names);
+        }
+    }
+
+    /// Hands the message over as the engine takes it.
+    pub fn with_draft<R>(&self, store_host: Host, take: impl FnOnce(&Draft<'_>) -> R) -> R {
+        let body: [&[u8]; 1] = [&self.body];
+        let pairs = [Property::Encoded(Value::plain(&self.properties))];
+        let spec = RecordSpec {
+            topic: &self.topic,
+            queue_id: self.queue_id,
+            flag: self.flag,
+            sys_flag: self.sys_flag,
+            born_timestamp: self.born_timestamp,
+            born_host: self.born_host,
+            store_host,
+            reconsume_times: self.reconsume_times,
+            prepared_offset: self.prepared_offset,
+            body: &body,
+            // It was within the bounds of the day when its sender was answered.
+            body_max: usize::MAX,
+            properties: &pairs,
+        };
+        let tags = self.property(properties::TAGS);
+        take(&Draft { spec: &spec, tags_code: tags.map_or(0, tags_code) })
+    }
+}

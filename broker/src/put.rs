@@ -1,0 +1,110 @@
+//! Putting the broker's own messages into a log. Unlike a client's send, which is refused when the log is busy for long,
+//! these wait: what they carry was promised to somebody. They return once the message is as safe as the broker promises.
+
+use std::rc::Rc;
+
+use ringmq_engine::{AppendError, Poisoned, Ticket};
+use ringmq_rt::wall_ms;
+
+use crate::log::Log;
+use crate::mail::{Ask, Told};
+use crate::message::Message;
+use crate::node::Node;
+use crate::refusal::Refusal;
+use crate::topic::Topic;
+
+/// Why a message of the broker's own is not stored.
+#[derive(Debug, thiserror::Error)]
+pub enum PutError {
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// It may be stored, or not.
+    #[error(transparent)]
+    Poisoned(#[from] Poisoned),
+    /// Said by the message's shard.
+    #[error("{0}")]
+    Elsewhere(Refusal),
+}
+
+impl From<PutError> for Refusal {
+    fn from(error: PutError) -> Self {
+        match error {
+            PutError::Append(error) => Self::append(&error),
+            PutError::Poisoned(why) => Self::failed(format!("the message may not be stored: {why}")),
+            PutError::Elsewhere(refusal) => refusal,
+        }
+    }
+}
+
+/// Stores a message in the log of its queue, wherever that is.
+///
+/// # Errors
+/// Why it is not stored, or may not be.
+pub async fn put(node: &Rc<Node>, topic: &Topic, message: Message) -> Result<Ticket, PutError> {
+    let log = topic.home(message.queue_id.max(0), node.log_shards());
+    let mut tickets = put_all(node, log, vec![message]).await?;
+    let lost = || PutError::Elsewhere(Refusal::failed("the message's shard did not say where it is"));
+    tickets.pop().ok_or_else(lost)
+}
+
+/// Stores messages in one log, wherever that is, in this order. After an error those in front may be stored.
+///
+/// # Errors
+/// Why one is not stored, or may not be.
+pub async fn put_all(node: &Rc<Node>, log: u16, messages: Vec<Message>) -> Result<Vec<Ticket>, PutError> {
+    if let Some(log) = node.log(log) {
+        return put_here(node, &log, &messages).await;
+    }
+    match node.ask(node.executor_of(log), Ask::Put { log, messages }).await {
+        Told::Put(tickets) => Ok(tickets),
+        other => Err(PutError::Elsewhere(other.into_refusal())),
+    }
+}
+
+/// The same for a log of this executor.
+///
+/// # Errors
+/// As [`put_all`].
+pub async fn put_here(node: &Node, log: &Log, messages: &[Message]) -> Result<Vec<Ticket>, PutError> {
+    let host = node.settings.store_host;
+    let mut tickets = Vec::with_capacity(messages.len());
+    for message in messages {
+        loop {
+            let appended = message.with_draft(host, |draft| log.shard.append(draft, wall_ms()));
+            match appended {
+                Ok(ticket) => break tickets.push(ticket),
+                Err(AppendError::Busy { .. }) => log.progress().await,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    if let Some(last) = tickets.last() {
+        log.safe(last.end).await?;
+    }
+    Ok(tickets)
+}
+
+/// Appends two messages to one log so that a crash leaves both or none.
+///
+/// # Errors
+/// Why neither is appended.
+pub fn append_pair(node: &Node, log: &Log, first: &Message, second: &Message) -> Result<(Ticket, Ticket), AppendError> {
+    let host = node.settings.store_host;
+    let mut tickets = Vec::with_capacity(2);
+    first.with_draft(host, |first| {
+        second.with_draft(host, |second| log.shard.append_batch(&[*first, *second], wall_ms(), &mut tickets))
+    })?;
+    match tickets[..] {
+        [first, second] => Ok((first, second)),
+        _ => Err(AppendError::Empty),
+    }
+}
+
+/// An [`Ask::Put`] from another shard.
+pub async fn asked(node: &Rc<Node>, log: u16, messages: &[Message]) -> Told {
+    let Some(log) = node.log(log) else { return Told::Failed(format!("log shard {log} is not open")) };
+    match put_here(node, &log, messages).await {
+        Ok(tickets) => Told::Put(tickets),
+        Err(error) => Told::Refused(error.into()),
+    }
+}

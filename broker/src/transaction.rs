@@ -1,0 +1,224 @@
+//! Transactional messages. A half lies in a system topic on the log shard of its own queue until the producer ends its
+//! transaction. The end of a half is one atomic append to that log: the message in its own queue, if it is committed, and
+//! the mark that the half is ended. A crash therefore leaves a transaction ended or open, never both.
+//!
+//! A half that is not ended for a while is checked: a producer of its group is asked. Each check moves the half to the end
+//! of its queue, so that its count of checks survives; after the last one it is parked in a topic of its own, where tools
+//! find it and can bring it back. [`table`] holds what is open; it is read again from both queues at a start.
+
+mod check;
+mod end;
+mod table;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+use std::rc::Rc;
+use std::time::Duration;
+
+use ringmq_engine::{Position, QueueOffset, ReadBatch, ReadError, ReadRequest, ReadStatus, Ticket};
+use ringmq_protocol::message::Record;
+use ringmq_protocol::{names, properties};
+use ringmq_rt::spawn;
+use ringmq_rt::sync::Event;
+
+pub use self::check::{CheckJob, send};
+pub use self::end::{EndJob, request, run};
+pub use self::table::{Half, HalfTable, Timing};
+use crate::detour::own_queue;
+use crate::log::Log;
+use crate::message::Message;
+use crate::node::Node;
+
+/// The group under which the progress through halves and marks is kept.
+pub const GROUP: &str = "CID_RMQ_SYS_TRANS";
+
+/// The tag of a mark.
+const MARK_TAG: &str = "d";
+
+/// How transactions are treated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TransactionSettings {
+    /// `rejectTransactionMessage`
+    pub reject: bool,
+    pub timing: Timing,
+}
+
+impl Default for TransactionSettings {
+    fn default() -> Self {
+        let timing = Timing { timeout: Duration::from_secs(6), interval: Duration::from_secs(30), checks_max: 15 };
+        Self { reject: false, timing }
+    }
+}
+
+/// The transactions of one log shard.
+#[derive(Debug, Default)]
+pub struct Transactions {
+    pub table: RefCell<HalfTable>,
+    /// The next check may be due earlier.
+    changed: Event,
+    /// Its queue of halves and of marks.
+    queue_id: Cell<Queues>,
+    /// Halves that were parked since the start.
+    parked: Cell<u64>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Queues {
+    halves: i32,
+    marks: i32,
+}
+
+impl Transactions {
+    /// Whether one half more can be kept.
+    pub fn has_room(&self) -> bool {
+        self.table.borrow().len() < crate::limits::HALVES_MAX
+    }
+
+    /// A half was just appended to `log`.
+    pub fn appended(&self, timing: &Timing, ticket: &Ticket, born_ms: i64, properties: &str, log: &Log) {
+        let (due_ms, checks) = due_ms(timing, born_ms, ticket.store_ms, properties);
+        let half = Half { position: ticket.position, marks_from: marks_end(log), due_ms, checks };
+        self.opened(ticket.queue_offset, half);
+    }
+
+    /// A half is in the log.
+    pub fn opened(&self, offset: QueueOffset, half: Half) {
+        self.table.borrow_mut().insert(offset.0, half);
+        self.changed.notify();
+    }
+
+    /// Halves that are open now, and those parked since the start.
+    pub fn counts(&self) -> (usize, u64) {
+        (self.table.borrow().len(), self.parked.get())
+    }
+
+    /// The log offset of the oldest record that an open transaction needs.
+    pub fn floor(&self) -> Option<u64> {
+        self.table.borrow().oldest().map(|(_, half)| half.position.offset())
+    }
+}
+
+/// When the check of a half is due that was just stored or is read again.
+fn due_ms(timing: &Timing, born_ms: i64, stored_ms: i64, properties: &str) -> (i64, u32) {
+    let checks = number(properties, properties::TRANSACTION_CHECK_TIMES).unwrap_or(0);
+    let immunity = number(properties, properties::CHECK_IMMUNITY_TIME_IN_SECONDS).map(Duration::from_secs);
+    (timing.due_ms(born_ms, stored_ms, checks, immunity), checks)
+}
+
+fn number<T: std::str::FromStr>(properties: &str, name: &str) -> Option<T> {
+    properties::get(properties, name)?.parse().ok()
+}
+
+/// Where the queue of marks of a log shard stands.
+fn marks_end(log: &Log) -> u64 {
+    let marks = log.transactions.queue_id.get().marks;
+    // Beyond what readers see, if the last marks are not confirmed yet: those cannot end a half that is not there yet.
+    log.shard.max_offset(names::TRANS_OP_HALF_TOPIC, marks).0
+}
+
+/// Finds the open halves of a log shard again and starts to check them. `progress` gives the queue offset from which a
+/// queue of the group is to be read.
+///
+/// # Errors
+/// When a queue cannot be read.
+pub async fn start(
+    node: &Rc<Node>,
+    number: u16,
+    log: &Rc<Log>,
+    progress: impl Fn(&str, i32) -> Option<i64>,
+) -> Result<(), ReadError> {
+    let queue = |topic| own_queue(node, topic, number, 0);
+    let (Some(halves), Some(marks)) = (queue(names::TRANS_HALF_TOPIC), queue(names::TRANS_OP_HALF_TOPIC)) else {
+        return Ok(());
+    };
+    log.transactions.queue_id.set(Queues { halves, marks });
+    let from = |topic, queue_id| progress(topic, queue_id).and_then(|at| u64::try_from(at).ok()).unwrap_or(0);
+    let marks_from = from(names::TRANS_OP_HALF_TOPIC, marks);
+    let halves_from = from(names::TRANS_HALF_TOPIC, halves);
+    let mut ended = HashSet::new();
+    each(log, names::TRANS_OP_HALF_TOPIC, marks, marks_from, |record| {
+        ended.extend(marked(record.body()).filter(|offset| *offset >= halves_from));
+    })
+    .await?;
+    let timing = &node.settings.transactions.timing;
+    each(log, names::TRANS_HALF_TOPIC, halves, halves_from, |record| {
+        let (Ok(offset), Some(position)) =
+            (u64::try_from(record.queue_offset()), Position::from_wire(record.position()))
+        else {
+            return;
+        };
+        if !ended.contains(&offset) {
+            let (due_ms, checks) =
+                due_ms(timing, record.born_timestamp(), record.store_timestamp(), record.properties());
+            log.transactions.opened(QueueOffset(offset), Half { position, marks_from, due_ms, checks });
+        }
+    })
+    .await?;
+    let open = log.transactions.table.borrow().len();
+    if open > 0 {
+        tracing::info!(shard = number, open, "found open transactions");
+    }
+    spawn("check transactions", check::run(Rc::clone(node), Rc::clone(log))).detach();
+    Ok(())
+}
+
+/// Calls `look` with each record of a queue from an offset on.
+async fn each(
+    log: &Log,
+    topic: &str,
+    queue_id: i32,
+    from: u64,
+    mut look: impl FnMut(&Record<'_>),
+) -> Result<(), ReadError> {
+    let mut offset = QueueOffset(from);
+    loop {
+        let request = ReadRequest { topic, queue_id, offset, max_messages: 256, max_bytes: 1 << 20 };
+        let ReadBatch { status, next, records, .. } = log.shard.read_cold(request, &mut |_| true).await?;
+        for record in &records {
+            if let Ok((record, _)) = Record::parse(record) {
+                look(&record);
+            }
+        }
+        let goes_on = match status {
+            ReadStatus::Found => true,
+            ReadStatus::OffsetTooSmall => next > offset,
+            _ => false,
+        };
+        if !goes_on {
+            return Ok(());
+        }
+        offset = next;
+    }
+}
+
+/// The offsets of the halves that a mark's body names.
+fn marked(body: &[u8]) -> impl Iterator<Item = u64> {
+    let text = std::str::from_utf8(body).unwrap_or_default();
+    text.split(',').filter_map(|offset| offset.trim().parse().ok())
+}
+
+/// The mark that the half at `offset` is ended.
+fn mark(node: &Node, log: &Log, offset: u64) -> Message {
+    let queue_id = log.transactions.queue_id.get().marks;
+    let now_ms = ringmq_rt::wall_ms();
+    let host = node.settings.store_host;
+    let body = offset.to_string().into_bytes();
+    let mut mark = Message::own(names::TRANS_OP_HALF_TOPIC, queue_id, host, now_ms, body);
+    mark.set(properties::TAGS, MARK_TAG);
+    mark
+}
+
+/// Notes how far a start need not look back any more.
+fn note(node: &Rc<Node>, log: &Log) {
+    let Queues { halves, marks } = log.transactions.queue_id.get();
+    let (half, mark) = match log.transactions.table.borrow().oldest() {
+        Some((offset, half)) => (offset, half.marks_from),
+        None => (log.shard.max_offset(names::TRANS_HALF_TOPIC, halves).0, marks_end(log)),
+    };
+    let places = [(names::TRANS_HALF_TOPIC, halves, half), (names::TRANS_OP_HALF_TOPIC, marks, mark)];
+    for (topic, queue_id, offset) in places {
+        let offset = i64::try_from(offset).unwrap_or(i64::MAX);
+        let commit = crate::mail::Mail::Commit { group: GROUP.into(), topic: topic.into(), queue_id, offset };
+        node.tell(crate::node::CONTROL, commit);
+    }
+}

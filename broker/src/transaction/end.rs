@@ -1,0 +1,173 @@
+//! END_TRANSACTION: a producer commits or rolls back. The request names the half by its position, which names the log
+//! shard; everything happens there.
+
+use std::rc::Rc;
+
+use ringmq_engine::{Position, QueueOffset};
+use ringmq_net::{Conn, Frame};
+use ringmq_protocol::code::ResponseCode;
+use ringmq_protocol::command::HeaderView;
+use ringmq_protocol::header::EndTransaction;
+use ringmq_protocol::message::Record;
+use ringmq_protocol::properties::{self, sys_flag};
+use ringmq_rt::{Slice, spawn, wall_ms};
+
+use super::{Half, mark, note};
+use crate::detour::{self, Detour};
+use crate::log::Log;
+use crate::mail::{Answer, Mail};
+use crate::message::Message;
+use crate::node::Node;
+use crate::put;
+use crate::refusal::Refusal;
+use crate::topic::Topic;
+
+/// The end of a transaction, on its way to the log that has the half.
+#[derive(Debug)]
+pub struct EndJob {
+    to: Answer,
+    group: String,
+    offset: i64,
+    position: Position,
+    commit: bool,
+    from_check: bool,
+}
+
+/// An END_TRANSACTION arrived on a connection of this shard.
+pub fn request(node: &Rc<Node>, conn: &Rc<Conn>, view: &HeaderView<'_>, _frame: &Frame) {
+    let to = Answer::to(conn.id(), view);
+    let header = match EndTransaction::decode(view) {
+        Ok(header) => header,
+        Err(error) => return node.refuse(to, &Refusal::failed(error.to_string())),
+    };
+    let commit = match header.commit_or_rollback {
+        sys_flag::TRANSACTION_COMMIT => true,
+        sys_flag::TRANSACTION_ROLLBACK => false,
+        // Not known yet: the check asks again. RocketMQ answers nothing either; the request is one-way.
+        _ => return node.forget(to),
+    };
+    let Some(position) = Position::from_wire(header.commit_log_offset) else {
+        return node.refuse(to, &not_found());
+    };
+    let log = u16::from(position.shard().get());
+    if log >= node.log_shards() {
+        return node.refuse(to, &not_found());
+    }
+    let EndTransaction { producer_group: group, tran_state_table_offset: offset, .. } = header;
+    let job = EndJob { to, group, offset, position, commit, from_check: header.from_transaction_check };
+    node.forward(node.executor_of(log), to, Mail::EndTransaction(Box::new(job)));
+}
+
+/// Ends a transaction on the shard of its half.
+pub fn run(node: &Rc<Node>, job: EndJob) {
+    let node = Rc::clone(node);
+    spawn("end a transaction", async move {
+        match end(&node, &job).await {
+            Ok(()) => node.succeed(job.to, |_| (), &[]),
+            Err(refusal) => {
+                tracing::warn!(group = job.group, position = %job.position, %refusal, "a transaction was not ended");
+                node.refuse(job.to, &refusal);
+            }
+        }
+    })
+    .detach();
+}
+
+fn not_found() -> Refusal {
+    Refusal::failed("Find prepared transaction message failed")
+}
+
+async fn end(node: &Rc<Node>, job: &EndJob) -> Result<(), Refusal> {
+    let log = node.log(u16::from(job.position.shard().get())).ok_or_else(not_found)?;
+    let behind = job.position.offset().saturating_add(1);
+    if behind <= log.shard.watermarks().appended.offset() {
+        // Under ASYNC_FLUSH the producer may have its answer before the half is written.
+        log.shard.confirmed(behind).await.map_err(|why| Refusal::from(put::PutError::from(why)))?;
+    }
+    let record = log.shard.record_at(job.position).await.map_err(|error| Refusal::failed(error.to_string()))?;
+    let record = record.ok_or_else(not_found)?;
+    let offset = check(job, &record)?;
+    let released = if job.commit { Some(released(node, &record, job.position)?) } else { None };
+    // From here to the append nothing waits, so a second end of this half finds it gone.
+    let Some(half) = log.transactions.table.borrow_mut().remove(offset) else {
+        // It was ended before, and this is a repetition.
+        return Ok(());
+    };
+    let done = match released {
+        None => put::put_here(node, &log, &[mark(node, &log, offset)]).await.map(drop).map_err(Refusal::from),
+        Some((message, topic)) => release(node, &log, offset, message, &topic).await,
+    };
+    match done {
+        Ok(()) => note(node, &log),
+        Err(_) => reopen(&log, offset, half),
+    }
+    done
+}
+
+/// What could not be ended is asked about again.
+fn reopen(log: &Log, offset: u64, half: Half) {
+    log.transactions.opened(QueueOffset(offset), half);
+}
+
+/// Whether the request is about this record, with RocketMQ's words; the half's offset if it is.
+fn check(job: &EndJob, record: &Slice) -> Result<u64, Refusal> {
+    let (half, _) = Record::parse(record).map_err(|_| not_found())?;
+    if half.topic() != ringmq_protocol::names::TRANS_HALF_TOPIC {
+        return Err(not_found());
+    }
+    if half.property(properties::PGROUP) != Some(&*job.group) {
+        return Err(Refusal::failed("The producer group wrong"));
+    }
+    if half.queue_offset() != job.offset {
+        return Err(Refusal::failed("The transaction state table offset wrong"));
+    }
+    let immunity: Option<i64> =
+        half.property(properties::CHECK_IMMUNITY_TIME_IN_SECONDS).and_then(|seconds| seconds.parse().ok());
+    if let Some(seconds) = immunity
+        && !job.from_check
+        && wall_ms().saturating_sub(half.born_timestamp()) > seconds.saturating_mul(1000)
+    {
+        let position = job.position.to_wire();
+        tracing::info!(group = job.group, position, seconds, "the end of a transaction came after its immunity");
+        let remark = "Send message to broker failed, illegal operation: the transaction's own time to end is over";
+        return Err(Refusal::new(ResponseCode::ILLEGAL_OPERATION, remark));
+    }
+    u64::try_from(job.offset).map_err(|_| not_found())
+}
+
+/// The message of a committed half, and its topic.
+fn released(node: &Node, record: &Slice, half: Position) -> Result<(Message, std::sync::Arc<Topic>), Refusal> {
+    let mut message = Message::of_record(record).map_err(|error| Refusal::failed(error.to_string()))?;
+    if !detour::restore(&mut message) {
+        return Err(Refusal::failed("the prepared message does not say where it belongs"));
+    }
+    message.sys_flag = sys_flag::with_transaction(message.sys_flag, sys_flag::TRANSACTION_COMMIT);
+    message.prepared_offset = half.to_wire();
+    let topic = node.topics.borrow().get(&message.topic).cloned();
+    topic.map(|topic| (message, topic)).ok_or_else(|| Refusal::topic_missing("of the prepared message"))
+}
+
+/// Stores the message and the mark, in one batch where the message's queue is on this log, as it is unless its topic was
+/// deleted and made again meanwhile.
+async fn release(node: &Rc<Node>, log: &Log, offset: u64, mut message: Message, topic: &Topic) -> Result<(), Refusal> {
+    let number = topic.home(message.queue_id, node.log_shards());
+    let level = message.number(properties::DELAY).and_then(|asked| node.settings.delay_levels.granted(asked));
+    if let Some(level) = level
+        && let Some(kept) = Detour::Level(level).kept(node, number)
+    {
+        detour::divert(&mut message, Detour::Level(level), kept);
+    }
+    let mark = mark(node, log, offset);
+    if number == u16::from(log.shard.id().get()) {
+        let end = loop {
+            match put::append_pair(node, log, &message, &mark) {
+                Ok((_, mark)) => break mark.end,
+                Err(ringmq_engine::AppendError::Busy { .. }) => log.progress().await,
+                Err(error) => return Err(Refusal::append(&error)),
+            }
+        };
+        return log.safe(end).await.map_err(|why| put::PutError::from(why).into());
+    }
+    put::put_all(node, number, vec![message]).await?;
+    put::put_here(node, log, &[mark]).await.map(drop).map_err(Refusal::from)
+}

@@ -1,0 +1,154 @@
+//! The halves of transactions that nobody has ended yet, on one log shard. Pure: times come as arguments. Derived from
+//! the shard's queues of halves and of marks, and rebuilt from them at a start.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use ringmq_engine::Position;
+
+/// One half.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Half {
+    pub position: Position,
+    /// Where the queue of marks stood when the half came: what ends it lies behind.
+    pub marks_from: u64,
+    /// When the producer is asked about it next, in milliseconds since 1970.
+    pub due_ms: i64,
+    /// How often it was asked.
+    pub checks: u32,
+}
+
+/// When producers are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// `transactionTimeOut`: age of a half at its first check.
+    pub timeout: Duration,
+    /// `transactionCheckInterval`: time between its checks.
+    pub interval: Duration,
+    /// `transactionCheckMax`: checks until it is parked.
+    pub checks_max: u32,
+}
+
+impl Timing {
+    /// When a half is checked that was born and stored then.
+    pub fn due_ms(&self, born_ms: i64, stored_ms: i64, checks: u32, immunity: Option<Duration>) -> i64 {
+        if checks == 0 {
+            // A clock of the producer's that is ahead does not put the check off.
+            born_ms.min(stored_ms).saturating_add(millis(immunity.unwrap_or(self.timeout)))
+        } else {
+            stored_ms.saturating_add(millis(self.interval))
+        }
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The halves of a log shard, by their offsets in its queue of halves.
+#[derive(Debug, Default)]
+pub struct HalfTable {
+    halves: BTreeMap<u64, Half>,
+    /// By the time of their next check.
+    due: BTreeSet<(i64, u64)>,
+}
+
+impl HalfTable {
+    pub fn insert(&mut self, offset: u64, half: Half) {
+        self.remove(offset);
+        self.halves.insert(offset, half);
+        self.due.insert((half.due_ms, offset));
+    }
+
+    /// Takes a half out; `None` if it was ended before, or never was.
+    pub fn remove(&mut self, offset: u64) -> Option<Half> {
+        let half = self.halves.remove(&offset)?;
+        self.due.remove(&(half.due_ms, offset));
+        Some(half)
+    }
+
+    pub fn get(&self, offset: u64) -> Option<&Half> {
+        self.halves.get(&offset)
+    }
+
+    /// When the next check is due.
+    pub fn next_due_ms(&self) -> Option<i64> {
+        self.due.first().map(|(due_ms, _)| *due_ms)
+    }
+
+    /// The half whose check is due, the longest overdue first.
+    pub fn first_due(&self, now_ms: i64) -> Option<(u64, Half)> {
+        let (due_ms, offset) = self.due.first()?;
+        let half = self.halves.get(offset)?;
+        (*due_ms <= now_ms).then_some((*offset, *half))
+    }
+
+    /// Puts the check of a half off.
+    pub fn postpone(&mut self, offset: u64, due_ms: i64) {
+        if let Some(half) = self.remove(offset) {
+            self.insert(offset, Half { due_ms, ..half });
+        }
+    }
+
+    /// The oldest half: a start has to read from it, and the marks from where they stood then.
+    pub fn oldest(&self) -> Option<(u64, &Half)> {
+        self.halves.first_key_value().map(|(offset, half)| (*offset, half))
+    }
+
+    pub fn len(&self) -> usize {
+        self.halves.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.halves.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ringmq_engine::ShardId;
+
+    use super::*;
+
+    fn half(offset: u64, due_ms: i64) -> Half {
+        let shard = ShardId::new(0).unwrap();
+        Half { position: Position::new(shard, offset * 1000), marks_from: offset / 2, due_ms, checks: 0 }
+    }
+
+    #[test]
+    fn checks_come_in_the_order_of_their_times() {
+        let mut table = HalfTable::default();
+        table.insert(0, half(0, 300));
+        table.insert(1, half(1, 100));
+        table.insert(2, half(2, 200));
+        assert_eq!(table.next_due_ms(), Some(100));
+        assert_eq!(table.first_due(99), None);
+        assert_eq!(table.first_due(100).unwrap().0, 1);
+        table.postpone(1, 400);
+        assert_eq!(table.first_due(1000).unwrap().0, 2);
+        assert!(table.remove(2).is_some());
+        assert!(table.remove(2).is_none());
+        assert_eq!(table.first_due(1000).unwrap().0, 0);
+    }
+
+    #[test]
+    fn a_start_reads_from_the_oldest_half() {
+        let mut table = HalfTable::default();
+        for offset in [5, 3, 9] {
+            table.insert(offset, half(offset, 0));
+        }
+        assert_eq!(table.oldest().unwrap().0, 3);
+        table.remove(3);
+        let (offset, oldest) = table.oldest().unwrap();
+        assert_eq!((offset, oldest.marks_from), (5, 2));
+    }
+
+    #[test]
+    fn the_first_check_waits_for_the_half_to_be_old_and_the_next_for_the_interval() {
+        let timing = Timing { timeout: Duration::from_secs(6), interval: Duration::from_secs(30), checks_max: 15 };
+        assert_eq!(timing.due_ms(1_000, 1_050, 0, None), 7_000);
+        assert_eq!(timing.due_ms(1_000, 1_050, 0, Some(Duration::from_secs(60))), 61_000);
+        assert_eq!(timing.due_ms(900_000, 1_050, 0, None), 7_050);
+        assert_eq!(timing.due_ms(1_000, 50_000, 1, Some(Duration::from_secs(60))), 80_000);
+    }
+}

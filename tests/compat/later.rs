@@ -1,0 +1,163 @@
+//! Messages that come later: delay levels, retries, transactions.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::support::java::of;
+use super::support::server::{Cluster, Settings};
+use super::{for_each_client, identity, names, number, text};
+
+for_each_client! {
+    a_delayed_message_comes_when_its_level_says
+    a_message_that_is_handed_back_comes_again
+    a_committed_message_is_seen_and_a_rolled_back_one_is_not
+    an_unknown_transaction_is_asked_about
+    a_killed_broker_forgets_nothing_that_is_to_come
+}
+
+/// Levels that a test can wait for: 1, 2, and the third is the first retry's.
+fn settings() -> Settings {
+    let property = |name, value: &str| (name, value.to_owned());
+    let properties = vec![
+        property("messageDelayLevel", "1s 3s 2s 4s"),
+        property("transactionTimeOut", "1000"),
+        property("transactionCheckInterval", "1000"),
+    ];
+    Settings { properties, ..Settings::default() }
+}
+
+fn bodies(lines: &[Value]) -> Vec<String> {
+    let mut bodies: Vec<_> = lines.iter().map(|line| text(line, "sha256").to_owned()).collect();
+    bodies.sort();
+    bodies
+}
+
+/// A message is known by its body: its place is another one when it comes.
+fn assert_same_bodies(sent: &[Value], received: &[Value]) {
+    assert_eq!(names(received), names(sent));
+    assert_eq!(bodies(received), bodies(sent));
+}
+
+fn delay_ms(line: &Value) -> i64 {
+    number(line, "storeTimestamp") - number(line, "bornTimestamp")
+}
+
+fn a_delayed_message_comes_when_its_level_says(version: &'static str) {
+    let cluster = Cluster::start(settings());
+    cluster.broker.create_topic("delayed_topic", 4);
+    let client = cluster.client(version);
+    let target = [("namesrv", cluster.namesrv()), ("topic", "delayed_topic")];
+    let late =
+        client.run("send", &[&target[..], &[("count", "20"), ("prefix", "late"), ("delay-level", "2")]].concat());
+    let soon = client.run(
+        "send",
+        &[&target[..], &[("count", "20"), ("prefix", "soon"), ("delay-level", "1"), ("tag", "TagA")]].concat(),
+    );
+    let options = [("count", "41"), ("group", "delayed_group")];
+    let consumer = client.start("push", &[&target[..], &options].concat());
+    // The number is out of range, so the highest level counts.
+    let last = client.run("send", &[&target[..], &[("prefix", "last"), ("delay-level", "99")]].concat());
+    let received = of(&consumer.end(), "message");
+    assert_same_bodies(&[late, soon, last].concat(), &received);
+    for line in &received {
+        let at_least = match text(line, "name").split('-').next().unwrap() {
+            "soon" => 1000,
+            "late" => 3000,
+            _ => 4000,
+        };
+        let delay = delay_ms(line);
+        assert!((at_least..at_least + 2000).contains(&delay), "{delay} ms: {line}");
+        assert_eq!(text(line, "topic"), "delayed_topic");
+    }
+}
+
+fn a_message_that_is_handed_back_comes_again(version: &'static str) {
+    let cluster = Cluster::start(settings());
+    cluster.broker.create_topic("retried_topic", 4);
+    let client = cluster.client(version);
+    let target = [("namesrv", cluster.namesrv()), ("topic", "retried_topic")];
+    let sent = client.run("send", &[&target[..], &[("count", "10"), ("tag", "TagA")]].concat());
+    let options = [("count", "10"), ("group", "retrying_group"), ("fail-first", "true"), ("sub", "TagA")];
+    let consumer = client.start("push", &[&target[..], &options].concat());
+    let lines = consumer.end();
+    let (first, again) = (of(&lines, "handed-back"), of(&lines, "message"));
+    assert_same_bodies(&sent, &first);
+    assert_same_bodies(&sent, &again);
+    for line in &first {
+        assert_eq!(number(line, "reconsumeTimes"), 0);
+    }
+    for line in &again {
+        assert_eq!(number(line, "reconsumeTimes"), 1, "{line}");
+        assert_eq!(text(line, "topic"), "retried_topic", "the client puts the name back: {line}");
+        assert!(delay_ms(line) >= 2000, "{line}");
+    }
+}
+
+fn a_committed_message_is_seen_and_a_rolled_back_one_is_not(version: &'static str) {
+    let cluster = Cluster::start(settings());
+    cluster.broker.create_topic("transaction_topic", 4);
+    let client = cluster.client(version);
+    let target = [("namesrv", cluster.namesrv()), ("topic", "transaction_topic")];
+    let run = |state, count, prefix| {
+        let options = [("state", state), ("count", count), ("prefix", prefix), ("group", "transacting_group")];
+        client.run("transaction", &[&target[..], &options].concat())
+    };
+    run("rollback", "10", "back");
+    let committed = of(&run("commit", "30", "forth"), "sent");
+    assert!(committed.iter().all(|line| text(line, "state") == "COMMIT_MESSAGE"));
+    let options = [("count", "30"), ("group", "transaction_group")];
+    let received = of(&client.run("push", &[&target[..], &options].concat()), "message");
+    assert_same_bodies(&committed, &received);
+    for line in &received {
+        assert_eq!(number(line, "sysFlag") & 0xC, 8, "marked as committed: {line}");
+    }
+    // Nothing is left for those who come later.
+    let places: Vec<_> = received.iter().map(identity).collect();
+    let again =
+        of(&client.run("push", &[&target[..], &[("count", "30"), ("group", "another_group")]].concat()), "message");
+    assert!(again.iter().all(|line| places.contains(&identity(line))));
+}
+
+fn an_unknown_transaction_is_asked_about(version: &'static str) {
+    let cluster = Cluster::start(settings());
+    cluster.broker.create_topic("asked_topic", 2);
+    let client = cluster.client(version);
+    let target = [("namesrv", cluster.namesrv()), ("topic", "asked_topic")];
+    let options = [("state", "unknown"), ("group", "asked_producers"), ("wait", "20000")];
+    let lines = client.run("transaction", &[&target[..], &options].concat());
+    let (sent, checked) = (of(&lines, "sent"), of(&lines, "checked"));
+    assert_eq!(checked.len(), 1, "{lines:?}");
+    assert_eq!(text(&checked[0], "topic"), "asked_topic");
+    let received = client.run("push", &[&target[..], &[("count", "1"), ("group", "asking_group")]].concat());
+    assert_same_bodies(&sent, &of(&received, "message"));
+}
+
+fn a_killed_broker_forgets_nothing_that_is_to_come(version: &'static str) {
+    let mut cluster = Cluster::start(settings());
+    cluster.broker.create_topic("surviving_topic", 4);
+    let client = cluster.client(version);
+    let namesrv = cluster.namesrv().to_owned();
+    let target = [("namesrv", &*namesrv), ("topic", "surviving_topic")];
+    let options = [("count", "20"), ("prefix", "late"), ("delay-level", "2")];
+    let late = client.run("send", &[&target[..], &options].concat());
+    let options = [("state", "unknown"), ("count", "5"), ("prefix", "half"), ("group", "surviving_producers")];
+    let halves = of(&client.run("transaction", &[&target[..], &options].concat()), "sent");
+    cluster.broker.kill();
+    cluster.broker.restart();
+    // A producer of the group is there again, and is asked about what it never ended.
+    let options =
+        [("state", "unknown"), ("prefix", "more"), ("group", "surviving_producers"), ("wait", "40000"), ("asks", "6")];
+    let asked = client.start("transaction", &[&target[..], &options].concat());
+    let options = [("group", "surviving_group")];
+    let consumer = client.start("push", &[&target[..], &options].concat());
+    let wanted = late.len() + halves.len();
+    let received = consumer.wait_for("what was kept", Duration::from_secs(60), |lines| {
+        let received: Vec<Value> =
+            of(lines, "message").into_iter().filter(|line| !text(line, "name").starts_with("more")).collect();
+        (received.len() >= wanted).then_some(received)
+    });
+    assert_same_bodies(&[late, halves].concat(), &received);
+    consumer.stop();
+    drop(asked);
+}
