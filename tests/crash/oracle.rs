@@ -154,9 +154,14 @@ mod tests {
         Record {
             topic: TOPIC.to_owned(),
             queue: 0,
+            flag: 0,
             queue_offset: offset,
             position: 100 * offset,
             sys_flag: 0,
+            born: 0,
+            stored: 0,
+            reconsume_times: 0,
+            prepared: 0,
             body: format!("{name}|...").into_bytes(),
             properties: String::new(),
         }

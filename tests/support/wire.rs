@@ -16,9 +16,16 @@ pub(crate) const UPDATE_AND_CREATE_TOPIC: i32 = 17;
 pub(crate) const GET_MAX_OFFSET: i32 = 30;
 pub(crate) const GET_MIN_OFFSET: i32 = 31;
 pub(crate) const HEART_BEAT: i32 = 34;
+pub(crate) const UNREGISTER_CLIENT: i32 = 35;
+pub(crate) const SEND_BACK: i32 = 36;
+pub(crate) const END_TRANSACTION: i32 = 37;
 pub(crate) const GET_ROUTE: i32 = 105;
 pub(crate) const GET_CLUSTER: i32 = 106;
+pub(crate) const UPDATE_AND_CREATE_GROUP: i32 = 200;
 pub(crate) const SEND_MESSAGE_V2: i32 = 310;
+
+/// The number of version 4.9.8, as which a test speaks unless it says otherwise.
+const VERSION: i32 = 409;
 
 /// What a test believes to be a sane size of any frame it reads.
 const FRAME_MAX: usize = 64 << 20;
@@ -150,10 +157,15 @@ fn binary_header(encoded: &[u8]) -> Header {
 
 /// The bytes of a request with a JSON header.
 pub(crate) fn request(code: i32, opaque: i32, flag: i32, ext: &Ext, body: &[u8]) -> Vec<u8> {
+    request_of(VERSION, code, opaque, flag, ext, body)
+}
+
+/// The same, as a client of `version` writes it; a broker's answers may depend on that.
+fn request_of(version: i32, code: i32, opaque: i32, flag: i32, ext: &Ext, body: &[u8]) -> Vec<u8> {
     let fields: serde_json::Map<String, Value> =
         ext.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
     let header = json!({
-        "code": code, "language": "JAVA", "version": 409, "opaque": opaque, "flag": flag,
+        "code": code, "language": "JAVA", "version": version, "opaque": opaque, "flag": flag,
         "extFields": fields, "serializeTypeCurrentRPC": "JSON",
     })
     .to_string();
@@ -177,6 +189,7 @@ pub(crate) type Ext = [(&'static str, String)];
 pub(crate) struct Connection {
     stream: TcpStream,
     opaque: i32,
+    version: i32,
 }
 
 impl Connection {
@@ -186,7 +199,13 @@ impl Connection {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
         stream.set_write_timeout(Some(Duration::from_secs(30)))?;
-        Ok(Connection { stream, opaque: 0 })
+        Ok(Connection { stream, opaque: 0, version: VERSION })
+    }
+
+    /// Speaks as a client of this version from now on.
+    pub(crate) fn speaking(mut self, version: i32) -> Connection {
+        self.version = version;
+        self
     }
 
     pub(crate) fn stream(&mut self) -> &mut TcpStream {
@@ -196,7 +215,7 @@ impl Connection {
     /// Writes a request and gives its opaque.
     pub(crate) fn ask(&mut self, code: i32, ext: &Ext, body: &[u8]) -> io::Result<i32> {
         self.opaque += 1;
-        self.stream.write_all(&request(code, self.opaque, 0, ext, body))?;
+        self.stream.write_all(&request_of(self.version, code, self.opaque, 0, ext, body))?;
         Ok(self.opaque)
     }
 
@@ -269,9 +288,17 @@ pub(crate) fn pull(topic: &str, queue: i32, offset: i64, count: i32, suspend_ms:
 pub(crate) struct Record {
     pub(crate) topic: String,
     pub(crate) queue: i32,
+    pub(crate) flag: i32,
     pub(crate) queue_offset: i64,
     pub(crate) position: i64,
     pub(crate) sys_flag: i32,
+    /// Milliseconds since 1970, by the sender's clock.
+    pub(crate) born: i64,
+    /// Milliseconds since 1970, by the broker's clock.
+    pub(crate) stored: i64,
+    pub(crate) reconsume_times: i32,
+    /// Where the half message is that this one commits; 0 for others.
+    pub(crate) prepared: i64,
     pub(crate) body: Vec<u8>,
     pub(crate) properties: String,
 }
@@ -293,9 +320,14 @@ pub(crate) fn records(mut bytes: &[u8]) -> Vec<Record> {
         found.push(Record {
             topic: String::from_utf8(one[topic_at + 1..properties_at].to_vec()).unwrap(),
             queue: be_i32(one, 12),
+            flag: be_i32(one, 16),
             queue_offset: be_i64(one, 20),
             position: be_i64(one, 28),
             sys_flag: be_i32(one, 36),
+            born: be_i64(one, 40),
+            stored: be_i64(one, 56),
+            reconsume_times: be_i32(one, 72),
+            prepared: be_i64(one, 76),
             body: one[88..topic_at].to_vec(),
             properties: String::from_utf8(one[properties_at + 2..].to_vec()).unwrap(),
         });

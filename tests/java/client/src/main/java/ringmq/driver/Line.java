@@ -11,6 +11,9 @@ import org.apache.rocketmq.common.message.MessageExt;
 
 /** One line of output: a flat JSON object whose first member says what happened. */
 final class Line {
+    /** Kept, because a tool's own output is collected by putting another one in its place. */
+    private static final java.io.PrintStream OUT = System.out;
+
     private final Map<String, Object> members = new LinkedHashMap<>();
 
     Line(String event) {
@@ -51,6 +54,20 @@ final class Line {
         return body(message.getBody());
     }
 
+    /** Everything that a client can see of a message. */
+    Line whole(MessageExt message) {
+        received(message);
+        members.remove("user");
+        members.remove("sha256");
+        with("name", new String(message.getBody(), java.nio.charset.StandardCharsets.UTF_8));
+        // What the broker asks a producer about is decoded without the client's own addition.
+        if (message instanceof org.apache.rocketmq.common.message.MessageClientExt) {
+            with("offsetMsgId", ((org.apache.rocketmq.common.message.MessageClientExt) message).getOffsetMsgId());
+        }
+        with("prepared", message.getPreparedTransactionOffset());
+        return with("properties", new java.util.TreeMap<>(message.getProperties()));
+    }
+
     /** The body itself as far as it names the message (up to the first bar), and a digest of all of it. */
     Line body(byte[] body) {
         int bar = 0;
@@ -69,15 +86,19 @@ final class Line {
         } else if (e instanceof MQClientException) {
             with("code", ((MQClientException) e).getResponseCode());
         }
+        if (e.getCause() instanceof MQBrokerException) {
+            with("brokerCode", ((MQBrokerException) e.getCause()).getResponseCode());
+            with("brokerRemark", ((MQBrokerException) e.getCause()).getErrorMessage());
+        }
         return with("message", String.valueOf(e.getMessage()));
     }
 
     void print() {
         StringBuilder out = new StringBuilder();
         write(out, members);
-        synchronized (System.out) {
-            System.out.println(out);
-            System.out.flush();
+        synchronized (OUT) {
+            OUT.println(out);
+            OUT.flush();
         }
     }
 

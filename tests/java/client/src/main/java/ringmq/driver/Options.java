@@ -37,6 +37,17 @@ final class Options {
         return value == null ? fallback : Long.parseLong(value);
     }
 
+    /** The options whose names begin with {@code prefix}, by the rest of their names. */
+    Map<String, String> under(String prefix) {
+        Map<String, String> found = new HashMap<>();
+        values.forEach((name, value) -> {
+            if (name.startsWith(prefix)) {
+                found.put(name.substring(prefix.length()), value);
+            }
+        });
+        return found;
+    }
+
     boolean flag(String name) {
         return Boolean.parseBoolean(values.getOrDefault(name, "false"));
     }

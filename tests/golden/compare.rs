@@ -1,0 +1,157 @@
+//! The recorded files, the table of known differences, and how a run is held against both.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::support::root;
+
+/// What a run showed: each line's name and its members.
+type Seen = [(String, Value)];
+
+/// One scenario's recorded file.
+pub(crate) struct Golden<'a> {
+    pub(crate) server: &'a str,
+    pub(crate) client: &'a str,
+    pub(crate) scenario: &'a str,
+}
+
+/// Something in which RingMQ differs and is meant to.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Difference {
+    /// The scenario, or `*` for every one.
+    pub(crate) scenario: String,
+    /// The server's version; absent for both.
+    pub(crate) server: Option<String>,
+    /// The line, or `*` for every one.
+    pub(crate) line: String,
+    /// The member, a path with dots between the names; absent for a line that only one of both has.
+    pub(crate) member: Option<String>,
+    /// What differs, in the words of `docs/COMPATIBILITY.md`.
+    pub(crate) what: String,
+    /// Why.
+    pub(crate) why: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    #[serde(default)]
+    difference: Vec<Difference>,
+}
+
+fn folder() -> PathBuf {
+    root().join("tests/fixtures/golden")
+}
+
+pub(crate) fn recording() -> bool {
+    match std::env::var("RINGMQ_GOLDEN").as_deref() {
+        Ok("record") => true,
+        Ok(other) => panic!("RINGMQ_GOLDEN is `{other}`; it can only be `record`"),
+        Err(_) => false,
+    }
+}
+
+/// The table of known differences.
+pub(crate) fn differences() -> Vec<Difference> {
+    let text = fs::read_to_string(folder().join("differences.toml")).unwrap();
+    let table: Table = toml::from_str(&text).unwrap_or_else(|e| panic!("differences.toml: {e}"));
+    table.difference
+}
+
+/// A line as the file has it: its name first.
+fn line(name: &str, members: &Value) -> String {
+    let members = members.to_string();
+    let rest = members.strip_prefix('{').unwrap();
+    let comma = if rest == "}" { "" } else { "," };
+    format!("{{\"what\":{}{comma}{rest}", Value::from(name))
+}
+
+/// Every leaf of `value` by its path.
+fn leaves(path: &str, value: &Value, out: &mut BTreeMap<String, Value>) {
+    match value {
+        Value::Object(members) if !members.is_empty() => {
+            for (name, value) in members {
+                let dot = if path.is_empty() { "" } else { "." };
+                leaves(&format!("{path}{dot}{name}"), value, out);
+            }
+        }
+        _ => drop(out.insert(path.to_owned(), value.clone())),
+    }
+}
+
+impl Golden<'_> {
+    fn path(&self) -> PathBuf {
+        folder().join(self.server).join(format!("{}.{}.jsonl", self.scenario, self.client))
+    }
+
+    pub(crate) fn record(&self, seen: &Seen) {
+        let path = self.path();
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let text: String = seen.iter().map(|(name, members)| line(name, members) + "\n").collect();
+        fs::write(path, text).unwrap();
+    }
+
+    fn recorded(&self) -> Vec<(String, Value)> {
+        let path = self.path();
+        let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}: record it first", path.display()));
+        let lines = text.lines().map(|line| {
+            let mut members: Map<String, Value> = serde_json::from_str(line).unwrap();
+            let name = members.remove("what").unwrap().as_str().unwrap().to_owned();
+            (name, Value::Object(members))
+        });
+        lines.collect()
+    }
+
+    /// Fails with a list of every member in which `seen` and the recorded file differ, known differences apart.
+    pub(crate) fn hold(&self, seen: &Seen, known: &[Difference]) {
+        let golden = self.recorded();
+        let known = |line: &str, member: Option<&str>| known.iter().any(|known| known.covers(self, line, member));
+        let mut wrong = Vec::new();
+        let order = |lines: &Seen, others: &Seen| -> Vec<String> {
+            let shared = lines.iter().filter(|(name, _)| others.iter().any(|(other, _)| other == name));
+            shared.map(|(name, _)| name.clone()).collect()
+        };
+        if order(&golden, seen) != order(seen, &golden) {
+            wrong.push("the lines come in another order".to_owned());
+        }
+        for (name, members) in seen {
+            if !golden.iter().any(|(other, _)| other == name) && !known(name, None) {
+                wrong.push(format!("`{name}` is not recorded: {members}"));
+            }
+        }
+        for (name, expected) in &golden {
+            let Some((_, found)) = seen.iter().find(|(other, _)| other == name) else {
+                if !known(name, None) {
+                    wrong.push(format!("`{name}` is missing: {expected}"));
+                }
+                continue;
+            };
+            let (mut left, mut right) = (BTreeMap::new(), BTreeMap::new());
+            leaves("", expected, &mut left);
+            leaves("", found, &mut right);
+            let paths: std::collections::BTreeSet<&String> = left.keys().chain(right.keys()).collect();
+            for path in paths {
+                let (apache, ours) = (left.get(path), right.get(path));
+                if apache != ours && !known(name, Some(path)) {
+                    let show = |value: Option<&Value>| value.map_or("nothing".to_owned(), Value::to_string);
+                    wrong.push(format!("`{name}`: {path} is {}, recorded is {}", show(ours), show(apache)));
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{}\n{}", self.path().display(), wrong.join("\n"));
+    }
+}
+
+impl Difference {
+    fn covers(&self, golden: &Golden<'_>, line: &str, member: Option<&str>) -> bool {
+        (self.scenario == "*" || self.scenario == golden.scenario)
+            && self.server.as_deref().is_none_or(|server| server == golden.server)
+            && (self.line == "*" || self.line == line)
+            && self.member.as_deref() == member
+    }
+}

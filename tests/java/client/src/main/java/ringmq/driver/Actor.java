@@ -1,0 +1,84 @@
+package ringmq.driver;
+
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
+import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.client.consumer.MessageSelector;
+import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyContext;
+import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
+import org.apache.rocketmq.client.consumer.listener.ConsumeOrderlyContext;
+import org.apache.rocketmq.client.consumer.listener.ConsumeOrderlyStatus;
+import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
+import org.apache.rocketmq.client.consumer.listener.MessageListenerOrderly;
+import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
+import org.apache.rocketmq.common.message.MessageExt;
+
+/**
+ * A push consumer that answers the deliveries of a message one after the other as {@code --answers} says: {@code ok},
+ * {@code later} (the broker chooses when), {@code later:N} (level N; -1 means never again), {@code suspend}
+ * (in order only). The last answer is {@code ok} for ever. One line {@code message} a delivery.
+ */
+final class Actor {
+    private final String as;
+    private final Options options;
+    private final Map<String, Integer> deliveries = new ConcurrentHashMap<>();
+    private final DefaultMQPushConsumer consumer;
+
+    Actor(String as, String namesrv, Options options) throws Exception {
+        this.as = as;
+        this.options = options;
+        consumer = new DefaultMQPushConsumer(options.text("group"));
+        consumer.setNamesrvAddr(namesrv);
+        consumer.setInstanceName(options.text("instance", as));
+        consumer.setConsumeFromWhere(ConsumeFromWhere.valueOf(options.text("from", "CONSUME_FROM_FIRST_OFFSET")));
+        if (options.has("at")) {
+            consumer.setConsumeTimestamp(options.text("at"));
+        }
+        consumer.setConsumeThreadMin(1);
+        consumer.setConsumeThreadMax(1);
+        consumer.setAwaitTerminationMillisWhenShutdown(5_000);
+        consumer.setPersistConsumerOffsetInterval(200);
+        consumer.setSuspendCurrentQueueTimeMillis(100);
+        consumer.setMaxReconsumeTimes(options.number("max-reconsume", -1));
+        if (options.has("sql")) {
+            consumer.subscribe(options.text("topic"), MessageSelector.bySql(options.text("sql")));
+        } else {
+            consumer.subscribe(options.text("topic"), options.text("sub", "*"));
+        }
+        if (options.flag("orderly")) {
+            consumer.registerMessageListener((MessageListenerOrderly) this::inOrder);
+        } else {
+            consumer.registerMessageListener((MessageListenerConcurrently) this::atOnce);
+        }
+        consumer.start();
+    }
+
+    void stop() {
+        consumer.shutdown();
+    }
+
+    private String answer(MessageExt message) {
+        String name = new String(message.getBody(), java.nio.charset.StandardCharsets.UTF_8);
+        String[] answers = options.text("answers", "ok").split(",");
+        int delivery = deliveries.merge(name, 1, Integer::sum);
+        new Line("message").with("as", as).whole(message).print();
+        return delivery <= answers.length ? answers[delivery - 1] : "ok";
+    }
+
+    private ConsumeConcurrentlyStatus atOnce(List<MessageExt> messages, ConsumeConcurrentlyContext context) {
+        String answer = answer(messages.get(0));
+        if (answer.equals("ok")) {
+            return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
+        }
+        if (answer.startsWith("later:")) {
+            context.setDelayLevelWhenNextConsume(Integer.parseInt(answer.substring("later:".length())));
+        }
+        return ConsumeConcurrentlyStatus.RECONSUME_LATER;
+    }
+
+    private ConsumeOrderlyStatus inOrder(List<MessageExt> messages, ConsumeOrderlyContext context) {
+        return answer(messages.get(0)).equals("ok")
+            ? ConsumeOrderlyStatus.SUCCESS : ConsumeOrderlyStatus.SUSPEND_CURRENT_QUEUE_A_MOMENT;
+    }
+}
