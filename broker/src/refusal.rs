@@ -87,6 +87,14 @@ impl Refusal {
         Self::new(ResponseCode::MESSAGE_ILLEGAL, remark)
     }
 
+    /// The remark that RocketMQ has for every message it does not store, and the reason, which it does not tell.
+    pub fn message_illegal(body_max: usize, why: impl Display) -> Self {
+        Self::illegal(format!(
+            "the message is illegal, maybe msg body or properties length not matched. msg body length limit {body_max}B, \
+             msg properties length limit 32KB. {why}"
+        ))
+    }
+
     /// A message that the engine did not take.
     pub fn append(error: &AppendError) -> Self {
         match error {

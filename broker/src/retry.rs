@@ -101,7 +101,7 @@ async fn take_back(node: &Rc<Node>, header: &ConsumerSendMsgBack, version: i32) 
 }
 
 /// A dead letter is not delayed, whatever delay it had before, and says so as RocketMQ's do.
-pub fn bury(message: &mut Message) {
+fn bury(message: &mut Message) {
     message.set(properties::DELAY, "0");
 }
 

@@ -13,7 +13,7 @@ use ringmq_net::{Conn, Frame};
 use ringmq_protocol::batch::{BatchMessage, BatchReader};
 use ringmq_protocol::body::TopicFilterType;
 use ringmq_protocol::code::{RequestCode, ResponseCode};
-use ringmq_protocol::command::{HeaderView, ReplyHead};
+use ringmq_protocol::command::{ExtWriter, HeaderView, ReplyHead};
 use ringmq_protocol::frame::FrameError;
 use ringmq_protocol::header::{Names, SendHeader};
 use ringmq_protocol::host::Host;
@@ -53,11 +53,11 @@ pub fn request(node: &Rc<Node>, conn: &Rc<Conn>, view: &HeaderView<'_>, frame: &
     let to = Answer::to(conn.id(), view);
     let header = match SendHeader::parse(view, names_of(view.code)) {
         Ok(header) => header,
-        Err(error) => return node.refuse(to, &Refusal::failed(error.to_string())),
+        Err(error) => return refuse(node, to, &Refusal::failed(error.to_string())),
     };
     let name = text(header.topic.get(frame.header()));
     if let Err(refusal) = may_send(&node.settings, &name) {
-        return node.refuse(to, &refusal);
+        return refuse(node, to, &refusal);
     }
     let topic = node.topics.borrow().get(&name).cloned();
     match topic {
@@ -97,12 +97,12 @@ fn create_then_place(node: &Rc<Node>, conn: &Rc<Conn>, to: Answer, name: String,
             unit_mode: header.unit_mode,
         };
         if let Err(refusal) = node.ask(CONTROL, ask).await.done() {
-            return node.refuse(to, &refusal);
+            return refuse(&node, to, &refusal);
         }
         let topic = node.topics.borrow().get(&name).cloned();
         match topic {
             Some(topic) => place(&node, &conn, to, &topic, &header, &frame),
-            None => node.refuse(to, &Refusal::topic_missing(&name)),
+            None => refuse(&node, to, &Refusal::topic_missing(&name)),
         }
     })
     .detach();
@@ -130,7 +130,7 @@ fn place_retry(
                     None => create_then_place(&node, &conn, to, name, header, frame),
                 }
             }
-            Err(refusal) => node.refuse(to, &refusal),
+            Err(refusal) => refuse(&node, to, &refusal),
         }
     })
     .detach();
@@ -146,30 +146,27 @@ async fn store_dead_letter(
 ) {
     let outcome = match topic.queue_for_send(-1, node.pick(), conn.peer()) {
         Ok(queue_id) => {
-            let message = owned(conn, topic, queue_id, header, frame);
-            put::put(node, topic, message).await.map(|ticket| (queue_id, ticket)).map_err(Refusal::from)
+            let letter = dead_letter(node, conn, topic, queue_id, header, frame);
+            let unique_key = letter.property(properties::UNIQ_KEY).and_then(ShortText::new);
+            let stored = put::put(node, topic, letter).await.map_err(Refusal::from);
+            stored.map(|ticket| (queue_id, ticket, unique_key))
         }
         Err(refusal) => Err(refusal),
     };
     match outcome {
-        Ok((queue_id, ticket)) => {
-            let sent = Sent {
-                to,
-                code: ResponseCode::SUCCESS.0,
-                position: ticket.position.to_wire(),
-                queue_id,
-                queue_offset: ticket.queue_offset,
-                unique_key: None,
-            };
-            node.sent(&sent);
+        Ok((queue_id, ticket, unique_key)) => {
+            let position = ticket.position.to_wire();
+            let queue_offset = ticket.queue_offset;
+            node.sent(&Sent { to, code: ResponseCode::SUCCESS.0, position, queue_id, queue_offset, unique_key });
         }
-        Err(refusal) => node.refuse(to, &refusal),
+        Err(refusal) => refuse(node, to, &refusal),
     }
 }
 
-/// A client's message as the broker's own, for another topic than it was sent to.
-fn owned(conn: &Conn, topic: &Topic, queue_id: i32, header: &SendHeader, frame: &Frame) -> Message {
-    let mut message = Message {
+/// A client's message as a dead letter. It is not delayed, whatever it asks for.
+fn dead_letter(node: &Node, conn: &Conn, topic: &Topic, queue_id: i32, header: &SendHeader, frame: &Frame) -> Message {
+    let settings = &*node.settings;
+    let mut letter = Message {
         topic: topic.config.topic_name.clone(),
         queue_id,
         flag: header.flag,
@@ -181,18 +178,25 @@ fn owned(conn: &Conn, topic: &Topic, queue_id: i32, header: &SendHeader, frame: 
         properties: header.properties.map(|text| text.get(frame.header()).to_string()).unwrap_or_default(),
         body: frame.body().to_vec().into(),
     };
-    retry::bury(&mut message);
-    message
+    letter.set(properties::DELAY, "-1");
+    letter.set(properties::MSG_REGION, &settings.region);
+    letter.set(properties::TRACE_ON, if settings.trace_on { "true" } else { "false" });
+    letter.set(properties::CLUSTER, &settings.identity.cluster_name);
+    if letter.property(properties::UNIQ_KEY).is_none() {
+        let key = unique_key(settings, &mut node.scratch.borrow_mut().next_unique);
+        letter.set(properties::UNIQ_KEY, key.as_str());
+    }
+    letter
 }
 
 /// Chooses the queue and takes the message to its shard.
 fn place(node: &Rc<Node>, conn: &Rc<Conn>, to: Answer, topic: &Arc<Topic>, header: &SendHeader, frame: &Frame) {
     if !topic.is_writable() {
-        return node.refuse(to, &Refusal::topic_not_writable(&topic.config.topic_name));
+        return refuse(node, to, &Refusal::topic_not_writable(&topic.config.topic_name));
     }
     let queue_id = match topic.queue_for_send(header.queue_id, node.pick(), conn.peer()) {
         Ok(queue_id) => queue_id,
-        Err(refusal) => return node.refuse(to, &refusal),
+        Err(refusal) => return refuse(node, to, &refusal),
     };
     let log = topic.home(queue_id, node.log_shards());
     let place = Place {
@@ -216,6 +220,15 @@ fn host_of(conn: &Conn) -> Host {
     Host::new(conn.peer().ip(), conn.peer().port())
 }
 
+/// A refused send is told the region and the trace switch as well.
+fn refuse(node: &Rc<Node>, to: Answer, refusal: &Refusal) {
+    let ext = |writer: &mut ExtWriter<'_>| {
+        writer.str(properties::MSG_REGION, &node.settings.region);
+        writer.bool(properties::TRACE_ON, node.settings.trace_on);
+    };
+    node.answer(to, refusal.code, Some(&refusal.remark), ext, &[]);
+}
+
 /// Where a message goes.
 #[derive(Debug, Clone, Copy)]
 struct Place {
@@ -233,7 +246,7 @@ pub fn run_forwarded(node: &Rc<Node>, job: &SendJob) {
         .and_then(|view| SendHeader::parse(&view, names_of(view.code)));
     let header = match parsed {
         Ok(header) => header,
-        Err(error) => return node.refuse(job.to, &Refusal::failed(error.to_string())),
+        Err(error) => return refuse(node, job.to, &Refusal::failed(error.to_string())),
     };
     let place = Place {
         to: job.to,
@@ -253,6 +266,8 @@ struct Asked<'a> {
     dont_wait: bool,
     /// The delay level, zero for none.
     delay: i32,
+    /// It asked for a level that is no number.
+    bad_delay: bool,
     is_half: bool,
     group: Option<&'a str>,
     /// A feature that this version does not have.
@@ -267,7 +282,9 @@ impl<'a> Asked<'a> {
                 properties::TAGS => asked.tags = Some(value),
                 properties::UNIQ_KEY => asked.unique_key = Some(value),
                 properties::WAIT => asked.dont_wait = value == "false",
-                properties::DELAY => asked.delay = value.parse().unwrap_or(0),
+                properties::DELAY => {
+                    (asked.delay, asked.bad_delay) = value.parse().map_or((0, true), |level| (level, false))
+                }
                 properties::TIMER_DELAY_SEC | properties::TIMER_DELAY_MS | properties::TIMER_DELIVER_MS => {
                     asked.unsupported = Some("messages with a delay other than a level");
                 }
@@ -304,7 +321,7 @@ impl Parked {
     pub fn refuse(&self, node: &Rc<Node>) {
         node.served.put_refused();
         let waited = node_busy_remark(self.waited(now()));
-        node.refuse(self.place.to, &Refusal::new(ResponseCode::SYSTEM_BUSY, waited));
+        refuse(node, self.place.to, &Refusal::new(ResponseCode::SYSTEM_BUSY, waited));
     }
 }
 
@@ -322,7 +339,7 @@ struct Busy;
 /// busy for a moment makes the send wait, in its place.
 fn append(node: &Rc<Node>, place: &Place, header: &SendHeader, frame: &Frame) {
     let Some(log) = node.log(place.log) else {
-        return node.refuse(place.to, &Refusal::failed(format!("log shard {} is not open", place.log)));
+        return refuse(node, place.to, &Refusal::failed(format!("log shard {} is not open", place.log)));
     };
     let waits = log.has_parked() || try_append(node, &log, place, header, frame).is_err();
     if waits {
@@ -350,7 +367,7 @@ fn try_append(node: &Rc<Node>, log: &Rc<Log>, place: &Place, header: &SendHeader
         Err(Unstored::Busy) => return Err(Busy),
         Err(Unstored::Refused(refusal)) => {
             node.served.put_refused();
-            node.refuse(place.to, &refusal);
+            refuse(node, place.to, &refusal);
         }
     }
     Ok(())
@@ -448,6 +465,9 @@ fn with_level(client: &str, level: i32) -> String {
 /// Whether the message is for consumers now, and if not, why.
 fn detour_of(node: &Node, log: &Log, header: &SendHeader, asked: &Asked<'_>) -> Result<Option<Detour>, Unstored> {
     let settings = &*node.settings;
+    if asked.bad_delay {
+        return Err(Refusal::failed("the message's delay level is no number").into());
+    }
     if asked.is_half && !(header.reconsume_times > 0 && asked.delay > 0) {
         if settings.transactions.reject {
             let ip = settings.store_host.ip();
@@ -542,10 +562,7 @@ fn check_len(spec: &RecordSpec<'_>, settings: &Settings) -> Result<(), Refusal> 
 }
 
 fn refuse_record(error: &RecordError, body_max: usize) -> Refusal {
-    Refusal::illegal(format!(
-        "the message is illegal, maybe msg body or properties length not matched. msg body length limit {body_max}B, \
-         msg properties length limit 32KB: {error}"
-    ))
+    Refusal::message_illegal(body_max, error)
 }
 
 fn unstored(error: &AppendError) -> Unstored {
@@ -563,12 +580,11 @@ fn sent(place: &Place, ticket: &Ticket, unique_key: Option<ShortText>) -> Sent {
     }
 }
 
-/// What a batch cannot ask for.
-fn check_batch(asked: &Asked<'_>) -> Result<(), Refusal> {
-    check_supported(asked)?;
+/// What a batch cannot ask for. What its messages ask for one by one is passed over, as RocketMQ does.
+fn check_batch(asked: &Asked<'_>, settings: &Settings) -> Result<(), Refusal> {
     match (asked.delay > 0, asked.is_half) {
-        (true, _) => Err(Refusal::illegal("the message is illegal: the messages of a batch cannot be delayed")),
-        (_, true) => Err(Refusal::illegal("the message is illegal: a batch cannot be a transaction")),
+        (true, _) => Err(Refusal::message_illegal(settings.message_max, "a batch cannot be delayed")),
+        (_, true) => Err(Refusal::message_illegal(settings.message_max, "a batch cannot be a transaction")),
         _ => Ok(()),
     }
 }
@@ -602,11 +618,10 @@ fn append_batch(
     let messages = messages.map_err(|error| Refusal::illegal(format!("the batch cannot be read: {error}")))?;
     let outer = header.properties.map(|p| p.get(frame.header()).to_string()).unwrap_or_default();
     let outer_asked = Asked::read(&outer);
-    check_batch(&outer_asked)?;
+    check_batch(&outer_asked, settings)?;
     let mut bodies = Vec::with_capacity(messages.len());
     let mut pairs = Vec::with_capacity(messages.len());
     for message in &messages {
-        check_batch(&Asked::read(message.properties))?;
         bodies.push([message.body]);
         pairs.push(own_pairs(settings, message.properties, None));
     }

@@ -202,9 +202,10 @@ fn mark(node: &Node, log: &Log, offset: u64) -> Message {
     let queue_id = log.transactions.queue_id.get().marks;
     let now_ms = ringmq_rt::wall_ms();
     let host = node.settings.store_host;
-    let body = offset.to_string().into_bytes();
+    let body = format!("{offset},").into_bytes();
     let mut mark = Message::own(names::TRANS_OP_HALF_TOPIC, queue_id, host, now_ms, body);
     mark.set(properties::TAGS, MARK_TAG);
+    mark.set(properties::WAIT, "true");
     mark
 }
 

@@ -128,9 +128,7 @@ impl Tokens {
     pub(crate) fn normal(&mut self, member: &str, value: &Value, name: &str) -> Value {
         match value {
             Value::Object(members) => {
-                let normal = |(member, value): (&String, &Value)| {
-                    (self.text(member), self.normal(member, value, name))
-                };
+                let normal = |(member, value): (&String, &Value)| (self.text(member), self.normal(member, value, name));
                 Value::Object(members.iter().map(normal).collect::<Map<_, _>>())
             }
             Value::Array(items) => items.iter().map(|item| self.normal(member, item, name)).collect(),
@@ -170,7 +168,8 @@ impl Tokens {
         if member == "recallHandle" {
             // Words with spaces between them: a version, the topic, the broker, a time, an id.
             let words = String::from_utf8(base64url(text)).unwrap();
-            let words = words.split(' ').map(|word| if word.len() == 32 { self.id(word, name) } else { self.text(word) });
+            let words =
+                words.split(' ').map(|word| if word.len() == 32 { self.id(word, name) } else { self.text(word) });
             return format!("base64url of `{}`", words.collect::<Vec<_>>().join(" "));
         }
         // Where in Java's libraries an exception came from changes with each of their versions.

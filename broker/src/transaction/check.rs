@@ -105,6 +105,7 @@ async fn replace(
 /// Moves the half to the end of its queue and asks a producer about it.
 async fn ask(node: &Rc<Node>, log: &Rc<Log>, offset: u64, half: Half, mut message: Message) -> Result<(), String> {
     let checks = half.checks + 1;
+    message.set(properties::WAIT, "false");
     message.set(properties::TRANSACTION_CHECK_TIMES, &checks.to_string());
     let marks_from = marks_end(log);
     let Some(ticket) = replace(node, log, offset, &message).await? else { return Ok(()) };

@@ -314,12 +314,12 @@ headers! {
 
     /// Code 37.
     EndTransaction {
-        producer_group: str => "producerGroup", req;
+        producer_group: str => "producerGroup", def;
         tran_state_table_offset: i64 => "tranStateTableOffset", req;
         commit_log_offset: i64 => "commitLogOffset", req;
         commit_or_rollback: i32 => "commitOrRollback", req;
         from_transaction_check: bool => "fromTransactionCheck", def;
-        msg_id: str => "msgId", req;
+        msg_id: str => "msgId", opt;
         transaction_id: str => "transactionId", opt;
         topic: str => "topic", opt;
     }

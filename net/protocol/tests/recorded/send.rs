@@ -131,9 +131,9 @@ pub(crate) fn check_end_transaction(golden: &Golden) {
     };
     assert_eq!((header.producer_group.as_str(), header.commit_or_rollback), (group, end));
     assert!(!header.from_transaction_check && header.commit_log_offset > 0 && header.tran_state_table_offset >= 0);
-    assert!(is_unique_key(Some(&header.msg_id)));
+    assert!(is_unique_key(header.msg_id.as_deref()));
     assert_eq!(header.topic.as_deref(), golden.is_v5().then_some(golden.topic()));
-    assert_eq!(header.transaction_id, golden.is_v5().then_some(header.msg_id));
+    assert_eq!(header.transaction_id, header.msg_id.filter(|_| golden.is_v5()));
 }
 
 pub(crate) fn check_transaction_state(golden: &Golden) {
