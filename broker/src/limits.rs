@@ -77,7 +77,10 @@ pub const SHARD_OUTPUT_MAX: usize = 128 * 1024 * 1024;
 pub const LOG_BUFFERS_SPARE: usize = 96 * 1024 * 1024;
 
 /// Sends that wait until a log shard takes messages again: a further one is answered SYSTEM_BUSY at once.
-pub const PARKED_SENDS_MAX: usize = 4096;
+pub const PARKED_SENDS_MAX: usize = 65_536;
+
+/// Bytes of such sends: a further one is answered SYSTEM_BUSY at once, unless it is the only one.
+pub const PARKED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Transactions of one log shard that are not ended: a further half is answered SYSTEM_BUSY.
 pub const HALVES_MAX: usize = 1_000_000;

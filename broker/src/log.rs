@@ -1,7 +1,7 @@
 //! A log shard as the broker uses it: the senders that wait for their flush, and the pulls that wait for a message.
 //! Both are bounded, both belong to the executor that runs the shard.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use ringmq_rt::spawn;
 use ringmq_rt::sync::Event;
 use ringmq_rt::time::{Instant, now, sleep};
 
-use crate::limits::{HELD_PULLS_MAX, PARKED_SENDS_MAX};
+use crate::limits::{HELD_PULLS_MAX, PARKED_BYTES_MAX, PARKED_SENDS_MAX};
 use crate::mail::{PullJob, Sent};
 use crate::node::{Node, log_frame_error};
 use crate::refusal::Refusal;
@@ -85,6 +85,7 @@ pub struct Log {
     holds: RefCell<Holds>,
     /// In the order of their arrival.
     parked: RefCell<VecDeque<Box<Parked>>>,
+    parked_bytes: Cell<usize>,
     has_parked: Event,
     /// Something waits that has a deadline.
     waits: Event,
@@ -95,8 +96,6 @@ pub struct Log {
 
 /// How finely deadlines of waiting senders and pulls are looked at.
 const TICK: Duration = Duration::from_millis(100);
-/// How long a send may wait for a busy log. Java clients wait three seconds for an answer.
-const PARK_MAX: Duration = Duration::from_secs(1);
 
 impl Log {
     /// Takes an open shard into service.
@@ -106,6 +105,7 @@ impl Log {
             pending: RefCell::default(),
             holds: RefCell::default(),
             parked: RefCell::default(),
+            parked_bytes: Cell::new(0),
             has_parked: Event::new(),
             waits: Event::new(),
             watchers: RefCell::default(),
@@ -175,9 +175,11 @@ impl Log {
     /// The send itself, when too many wait already.
     pub fn park(&self, send: Box<Parked>) -> Result<(), Box<Parked>> {
         let mut parked = self.parked.borrow_mut();
-        if parked.len() >= PARKED_SENDS_MAX {
+        let bytes = self.parked_bytes.get() + send.bytes();
+        if parked.len() >= PARKED_SENDS_MAX || (bytes > PARKED_BYTES_MAX && !parked.is_empty()) {
             return Err(send);
         }
+        self.parked_bytes.set(bytes);
         parked.push_back(send);
         self.has_parked.notify();
         self.waits.notify();
@@ -189,10 +191,12 @@ impl Log {
         loop {
             let next = self.parked.borrow_mut().pop_front();
             let Some(next) = next else { return };
+            let bytes = next.bytes();
             if let Some(still) = next.retry(node, self) {
                 self.parked.borrow_mut().push_front(still);
                 return;
             }
+            self.parked_bytes.set(self.parked_bytes.get().saturating_sub(bytes));
         }
     }
 
@@ -200,10 +204,17 @@ impl Log {
         loop {
             let overdue = {
                 let mut parked = self.parked.borrow_mut();
-                if parked.front().is_some_and(|p| p.waited(at) >= PARK_MAX) { parked.pop_front() } else { None }
+                if parked.front().is_some_and(|p| p.waited(at) >= node.settings.send_wait_max) {
+                    parked.pop_front()
+                } else {
+                    None
+                }
             };
             match overdue {
-                Some(send) => send.refuse(node),
+                Some(send) => {
+                    self.parked_bytes.set(self.parked_bytes.get().saturating_sub(send.bytes()));
+                    send.refuse(node);
+                }
                 None => return,
             }
         }

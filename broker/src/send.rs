@@ -307,6 +307,11 @@ pub struct Parked {
 }
 
 impl Parked {
+    /// Its bytes in memory.
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>() + self.frame.header().len() + self.frame.body_len()
+    }
+
     /// How long it has waited.
     pub fn waited(&self, at: Instant) -> Duration {
         at.since(self.since)

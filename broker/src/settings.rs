@@ -66,6 +66,8 @@ pub struct Settings {
     /// `messageDelayLevel`
     pub delay_levels: Levels,
     pub transactions: TransactionSettings,
+    /// `waitTimeMillsInSendQueue`: how long a send may wait for a log that is busy.
+    pub send_wait_max: Duration,
     /// `flushConsumerOffsetInterval`
     pub offsets_interval: Duration,
     /// `startAcceptSendRequestTimeStamp`, milliseconds since 1970.

@@ -155,6 +155,12 @@ fn settings(config: &BrokerConfig, found: &Found<'_>) -> Result<Settings, Failur
         pull_messages_max: config.max_transfer_count as usize,
         pull_bytes_max: u64::from(config.max_transfer_bytes),
         flush_timeout: Duration::from_millis(config.sync_flush_timeout_ms),
+        send_wait_max: if config.broker_fast_failure_enable {
+            Duration::from_millis(config.wait_time_in_send_queue_ms)
+        } else {
+            // The bound on their number and bytes stays.
+            Duration::from_secs(24 * 3600)
+        },
         delay_levels,
         transactions: TransactionSettings {
             reject: config.reject_transaction_message,

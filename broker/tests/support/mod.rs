@@ -56,6 +56,7 @@ pub(crate) fn settings(store: &Path, executors: usize, flush: FlushPolicy) -> Se
         pull_messages_max: 32,
         pull_bytes_max: 256 * 1024,
         flush_timeout: Duration::from_secs(5),
+        send_wait_max: Duration::from_secs(1),
         delay_levels: Levels::default(),
         transactions: TransactionSettings::default(),
         offsets_interval: Duration::from_secs(5),

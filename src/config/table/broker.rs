@@ -88,8 +88,8 @@ keys! {
     "transactionOpMsgMaxSize" INT, "4096", NoOp("a mark is stored with what it ends, in one write"), "Bytes of one batch of op marks.";
     "transactionOpBatchInterval" INT, "3000", NoOp("a mark is stored with what it ends, in one write"), "Milliseconds between batches of op marks.";
     "checkTransactionMessageEnable" Bool, "true", NoOp("no version since 4.1 reads it, and checks are part of transactions"), "Whether half messages are checked.";
-    "brokerFastFailureEnable" Bool, "true", NotBuilt(ADMISSION), "Whether a request that waited too long is refused.";
-    "waitTimeMillsInSendQueue" INT, "200", NotBuilt(ADMISSION), "Milliseconds that a send may wait.";
+    "brokerFastFailureEnable" Bool, "true", Honoured, "Whether a request that waited too long is refused.";
+    "waitTimeMillsInSendQueue" Int { min: 1, max: 86_400_000 }, "1000", Honoured, "Milliseconds that a send waits for a busy disk until it is answered SYSTEM_BUSY. RocketMQ's 200 are for a queue of threads, which there is none of here.";
     "waitTimeMillsInPullQueue" INT, "5000", NotBuilt(ADMISSION), "Milliseconds that a pull may wait.";
     "waitTimeMillsInLitePullQueue" INT, "5000", NotBuilt(ADMISSION), "Milliseconds that a lite pull may wait.";
     "waitTimeMillsInHeartbeatQueue" INT, "31000", NotBuilt(ADMISSION), "Milliseconds that a heartbeat may wait.";
