@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringmq_engine::{AppendError, Draft, Ticket};
+use ringmq_engine::{AppendError, Draft, Keys, Ticket};
 use ringmq_net::{Conn, Frame};
 use ringmq_protocol::batch::{BatchMessage, BatchReader};
 use ringmq_protocol::body::TopicFilterType;
@@ -176,6 +176,7 @@ pub fn run_forwarded(node: &Rc<Node>, job: &SendJob) {
 struct Asked<'a> {
     tags: Option<&'a str>,
     unique_key: Option<&'a str>,
+    keys: Option<&'a str>,
     dont_wait: bool,
     /// A feature that this version does not have.
     unsupported: Option<&'static str>,
@@ -188,6 +189,7 @@ impl<'a> Asked<'a> {
             match name {
                 properties::TAGS => asked.tags = Some(value),
                 properties::UNIQ_KEY => asked.unique_key = Some(value),
+                properties::KEYS => asked.keys = Some(value),
                 properties::WAIT => asked.dont_wait = value == "false",
                 properties::DELAY if value != "0" => asked.unsupported = Some("delayed messages"),
                 properties::TIMER_DELAY_SEC | properties::TIMER_DELAY_MS | properties::TIMER_DELIVER_MS => {
@@ -198,6 +200,11 @@ impl<'a> Asked<'a> {
             }
         }
         asked
+    }
+
+    /// What the message can be found by.
+    fn index_keys(&self) -> Keys<'a> {
+        Keys { unique: self.unique_key, business: self.keys }
     }
 }
 
@@ -321,7 +328,8 @@ fn append_one(
     let pairs = own_pairs(settings, client, own_key.as_ref().map(IdText::as_str));
     let spec = spec(settings, place, header, &name, &parts, &pairs);
     check_len(&spec, settings)?;
-    let draft = Draft { spec: &spec, tags_code: asked.tags.map_or(0, tags_code) };
+    let keys = Keys { unique, business: asked.keys };
+    let draft = Draft { spec: &spec, tags_code: asked.tags.map_or(0, tags_code), keys };
     let ticket = log.shard.append(&draft, wall_ms()).map_err(|error| unstored(&error))?;
     let unique_key = unique.and_then(ShortText::new);
     Ok(Stored { answer: Waiting::One(sent(place, &ticket, unique_key)), end: ticket.end, wait: !asked.dont_wait })
@@ -484,8 +492,11 @@ fn append_batch(
     check_supported(&outer_asked)?;
     let mut bodies = Vec::with_capacity(messages.len());
     let mut pairs = Vec::with_capacity(messages.len());
+    let mut asked = Vec::with_capacity(messages.len());
     for message in &messages {
-        check_supported(&Asked::read(message.properties))?;
+        let inner = Asked::read(message.properties);
+        check_supported(&inner)?;
+        asked.push(inner);
         bodies.push([message.body]);
         pairs.push(own_pairs(settings, message.properties, None));
     }
@@ -494,15 +505,19 @@ fn append_batch(
         let mut spec = spec(settings, place, header, &topic, body, pairs);
         spec.flag = message.flag;
         check_len(&spec, settings)?;
-        specs.push((spec, Asked::read(message.properties).tags.map_or(0, tags_code)));
+        specs.push(spec);
     }
-    let drafts: Vec<Draft<'_>> = specs.iter().map(|(spec, tags_code)| Draft { spec, tags_code: *tags_code }).collect();
+    let drafts: Vec<Draft<'_>> = specs
+        .iter()
+        .zip(&asked)
+        .map(|(spec, asked)| Draft { spec, tags_code: asked.tags.map_or(0, tags_code), keys: asked.index_keys() })
+        .collect();
     let mut tickets = Vec::with_capacity(drafts.len());
     log.shard.append_batch(&drafts, wall_ms(), &mut tickets).map_err(|error| unstored(&error))?;
     let (Some(first), Some(last)) = (tickets.first(), tickets.last()) else {
         return Err(illegal("the batch is empty").into());
     };
-    let unique = outer_asked.unique_key.or_else(|| messages.first().and_then(|m| Asked::read(m.properties).unique_key));
+    let unique = outer_asked.unique_key.or_else(|| asked.first().and_then(|first| first.unique_key));
     let first_sent = sent(place, first, unique.and_then(ShortText::new));
     let positions = tickets.iter().map(|ticket| ticket.position.to_wire()).collect();
     Ok(Stored { answer: Waiting::Batch(first_sent, positions), end: last.end, wait: !outer_asked.dont_wait })
