@@ -1,7 +1,7 @@
 //! A message that the broker itself stores: a delivery of one that was kept for later, a retry, a dead letter, a mark. It
 //! owns what it holds, so it may wait and may travel to another shard; a body is a slice of the record it came from.
 
-use ringmq_engine::Draft;
+use ringmq_engine::{Draft, Keys};
 use ringmq_protocol::host::Host;
 use ringmq_protocol::message::{Property, Record, RecordError, RecordSpec, tags_code};
 use ringmq_protocol::properties;
@@ -112,6 +112,7 @@ impl Message {
             properties: &pairs,
         };
         let tags = self.property(properties::TAGS);
-        take(&Draft { spec: &spec, tags_code: tags.map_or(0, tags_code) })
+        let keys = Keys::of(&self.properties);
+        take(&Draft { spec: &spec, tags_code: tags.map_or(0, tags_code), keys })
     }
 }

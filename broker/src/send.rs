@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringmq_engine::{AppendError, Draft, Ticket};
+use ringmq_engine::{AppendError, Draft, Keys, Ticket};
 use ringmq_net::{Conn, Frame};
 use ringmq_protocol::batch::{BatchMessage, BatchReader};
 use ringmq_protocol::body::TopicFilterType;
@@ -263,6 +263,7 @@ pub fn run_forwarded(node: &Rc<Node>, job: &SendJob) {
 struct Asked<'a> {
     tags: Option<&'a str>,
     unique_key: Option<&'a str>,
+    keys: Option<&'a str>,
     dont_wait: bool,
     /// The delay level, zero for none.
     delay: i32,
@@ -281,6 +282,7 @@ impl<'a> Asked<'a> {
             match name {
                 properties::TAGS => asked.tags = Some(value),
                 properties::UNIQ_KEY => asked.unique_key = Some(value),
+                properties::KEYS => asked.keys = Some(value),
                 properties::WAIT => asked.dont_wait = value == "false",
                 properties::DELAY => {
                     (asked.delay, asked.bad_delay) = value.parse().map_or((0, true), |level| (level, false))
@@ -294,6 +296,11 @@ impl<'a> Asked<'a> {
             }
         }
         asked
+    }
+
+    /// What the message can be found by.
+    fn index_keys(&self) -> Keys<'a> {
+        Keys { unique: self.unique_key, business: self.keys }
     }
 }
 
@@ -446,7 +453,8 @@ fn append_one(
         spec.sys_flag = detour.sys_flag(spec.sys_flag);
     }
     check_len(&spec, settings)?;
-    let draft = Draft { spec: &spec, tags_code: asked.tags.map_or(0, tags_code) };
+    let keys = Keys { unique, business: asked.keys };
+    let draft = Draft { spec: &spec, tags_code: asked.tags.map_or(0, tags_code), keys };
     let ticket = log.shard.append(&draft, wall_ms()).map_err(|error| unstored(&error))?;
     if detour == Some(Detour::Half) {
         log.transactions.appended(&settings.transactions.timing, &ticket, header.born_timestamp, client, log);
@@ -626,7 +634,9 @@ fn append_batch(
     check_batch(&outer_asked, settings)?;
     let mut bodies = Vec::with_capacity(messages.len());
     let mut pairs = Vec::with_capacity(messages.len());
+    let mut asked = Vec::with_capacity(messages.len());
     for message in &messages {
+        asked.push(Asked::read(message.properties));
         bodies.push([message.body]);
         pairs.push(own_pairs(settings, message.properties, None));
     }
@@ -635,15 +645,19 @@ fn append_batch(
         let mut spec = spec(settings, place, header, &topic, body, pairs);
         spec.flag = message.flag;
         check_len(&spec, settings)?;
-        specs.push((spec, Asked::read(message.properties).tags.map_or(0, tags_code)));
+        specs.push(spec);
     }
-    let drafts: Vec<Draft<'_>> = specs.iter().map(|(spec, tags_code)| Draft { spec, tags_code: *tags_code }).collect();
+    let drafts: Vec<Draft<'_>> = specs
+        .iter()
+        .zip(&asked)
+        .map(|(spec, asked)| Draft { spec, tags_code: asked.tags.map_or(0, tags_code), keys: asked.index_keys() })
+        .collect();
     let mut tickets = Vec::with_capacity(drafts.len());
     log.shard.append_batch(&drafts, wall_ms(), &mut tickets).map_err(|error| unstored(&error))?;
     let (Some(first), Some(last)) = (tickets.first(), tickets.last()) else {
         return Err(Refusal::illegal("the batch is empty").into());
     };
-    let unique = outer_asked.unique_key.or_else(|| messages.first().and_then(|m| Asked::read(m.properties).unique_key));
+    let unique = outer_asked.unique_key.or_else(|| asked.first().and_then(|first| first.unique_key));
     let first_sent = sent(place, first, unique.and_then(ShortText::new));
     let positions = tickets.iter().map(|ticket| ticket.position.to_wire()).collect();
     Ok(Stored { answer: Waiting::Batch(first_sent, positions), end: last.end, wait: !outer_asked.dont_wait })

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use ringmq_engine::{AppendError, Draft, Shard, ShardId, ShardOptions, Store, StoreOptions};
+use ringmq_engine::{AppendError, Draft, Keys, Shard, ShardId, ShardOptions, Store, StoreOptions};
 use ringmq_protocol::host::Host;
 use ringmq_protocol::message::{Property, RecordSpec};
 use ringmq_rt::host::block_on;
@@ -21,6 +21,7 @@ async fn append(shard: &Shard, count: u64) -> Duration {
     let host = Host::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 10911);
     let body = vec![7_u8; BODY];
     let properties = [Property::Pair("UNIQ_KEY", "7F0000010000000000000000000000FF"), Property::Pair("TAGS", "red")];
+    let keys = Keys { unique: Some("7F0000010000000000000000000000FF"), business: None };
     let start = Instant::now();
     let mut done = 0;
     while done < count {
@@ -38,7 +39,7 @@ async fn append(shard: &Shard, count: u64) -> Duration {
             body_max: 4 << 20,
             properties: &properties,
         };
-        match shard.append(&Draft { spec: &spec, tags_code: 112_785 }, 1) {
+        match shard.append(&Draft { spec: &spec, tags_code: 112_785, keys }, 1) {
             Ok(_) => done += 1,
             Err(AppendError::Busy { .. }) => {
                 let written = shard.watermarks().written;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ringmq_engine::{
-    Draft, QueueOffset, ReadPlan, ReadRequest, ReadStatus, Shard, ShardId, ShardOptions, Store, StoreOptions,
+    Draft, Keys, QueueOffset, ReadPlan, ReadRequest, ReadStatus, Shard, ShardId, ShardOptions, Store, StoreOptions,
 };
 use ringmq_protocol::host::Host;
 use ringmq_protocol::message::{Property, RecordSpec};
@@ -42,7 +42,7 @@ async fn fill(shard: &Shard) {
             properties: &properties,
         };
         let tags_code = if number % 2 == 0 { RED } else { 0 };
-        end = shard.append(&Draft { spec: &spec, tags_code }, 1).unwrap().end;
+        end = shard.append(&Draft { spec: &spec, tags_code, keys: Keys::default() }, 1).unwrap().end;
     }
     shard.confirmed(end).await.unwrap();
 }

@@ -64,6 +64,9 @@ pub enum ReadError {
     /// A block of the queue index is not what was written. The next start rebuilds the index from the log.
     #[error("block {block} of the queue index of shard {shard} is damaged")]
     IndexDamaged { shard: ShardId, block: u32 },
+    /// A block of a sorted run is not what was written. The next start builds what is missing again from the log.
+    #[error("damaged: {path} at {at}: expected a block of this run; the next start builds it again from the log")]
+    RunDamaged { path: PathBuf, at: u64 },
     /// No memory to read into.
     #[error(transparent)]
     Memory(#[from] OutOfMemory),

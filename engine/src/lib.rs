@@ -5,7 +5,7 @@
 //! [`store`] is the directory that all shards share, [`Shard`] the door to one of them. Behind the door: `state` (what is
 //! known, and the synchronous steps), `log` (which bytes come where), `seal` (how a batch is closed), `flush` (group
 //! commit), `prepare` and `segment` (files, and zeros ahead of the writer), `queue`, `index_log` and `index_io` (queue
-//! offset → position), `read` and `cold` (the way back out), `checkpoint` and `recover` (stopping and starting), [`counters`] (how much of it).
+//! offset → position), `runs` and `keys` (key → position), `read` and `cold` (the way back out), `checkpoint` and `recover` (stopping and starting), [`counters`] (how much of it).
 //!
 //! # What always holds
 //!
@@ -31,6 +31,7 @@ pub mod error;
 mod flush;
 mod index_io;
 mod index_log;
+mod keys;
 pub mod limits;
 mod log;
 pub mod options;
@@ -40,6 +41,7 @@ mod queue;
 mod read;
 mod record;
 mod recover;
+mod runs;
 mod seal;
 mod segment;
 mod shard;
@@ -50,9 +52,11 @@ pub mod watermark;
 
 pub use counters::{Counters, Sizes, Tally};
 pub use error::{AppendError, OpenError, Poisoned, ReadError};
+pub use keys::{Found, KeyKind, KeyQuery, Keys};
 pub use options::{FlushPolicy, ShardOptions};
 pub use position::{Epoch, Position, QueueId, QueueOffset, ShardId};
 pub use read::{ReadBatch, ReadPlan, ReadRequest, ReadStatus};
+pub use runs::RunStats;
 pub use shard::{Recovery, Shard, ShardStats};
 pub use state::{Draft, Ticket};
 pub use store::{Store, StoreMeta, StoreOptions};

@@ -118,6 +118,55 @@ pub const SEARCH_MAX: u64 = 32 << 20;
 /// A task gives the core away after this much bookkeeping in one go.
 pub const SLICE_OF_WORK: Duration = Duration::from_millis(1);
 
+/// Entries of a piece of the memory table in front of the sorted runs: sorted in one go.
+pub const RUN_PIECE: usize = 2048;
+
+/// Entries in memory after which they are written out as a run (2 MiB).
+pub const RUN_TABLE: usize = 128 << 10;
+
+/// Pieces that one run takes along when more wait.
+pub const RUN_PIECES: usize = 128;
+
+/// Entries that may wait to be written out (16 MiB); beyond, appends are refused as busy.
+pub const RUN_PENDING_MAX: usize = 1 << 20;
+
+/// Memory of pieces kept for the next use (1 MiB); more is given back to the allocator.
+pub const RUN_PIECES_SPARE: usize = 32;
+
+/// Fences of a run that are in memory (64 KiB): a longer run has them further apart, and a look-up reads a few more blocks.
+pub const RUN_FENCES: usize = 4096;
+
+/// Neighbouring runs that one merge makes into one.
+pub const RUN_FAN_IN: usize = 8;
+
+/// Runs of one purpose in a shard. At this number even merges that are not worth it are made, and a table waits for them.
+pub const RUNS_MAX: usize = 64;
+
+/// Blocks that a merge reads of one run at once (64 KiB).
+pub const RUN_READ_BLOCKS: u32 = 16;
+
+/// Blocks of a run that one write takes along (128 KiB): in between the core is given away.
+pub const RUN_WRITE_BLOCKS: usize = 32;
+
+/// Blocks by which the file of a long run grows (1 MiB).
+pub const RUN_GROW_BLOCKS: u32 = 256;
+
+/// Rest of a merge behind each write, so that it leaves the disk to the log; none where runs are about to be too many.
+pub const RUN_PAUSE: Duration = Duration::from_millis(2);
+
+/// Blocks of runs that are kept in memory once read; the least recently used goes first.
+pub const RUN_CACHE_BLOCKS: usize = 256;
+
+/// Log offsets that a query takes from the key index at once.
+pub const QUERY_STEP: usize = 64;
+
+/// Records that one query looks at in vain, because of their time or because another key has the same hash; what it
+/// found by then is the answer.
+pub const QUERY_MISSES_MAX: usize = 4096;
+
+/// Queues of a topic that help a query to find where a time lies in the log.
+pub const QUERY_TIME_QUEUES: usize = 4;
+
 const _: () = assert!(BUFFER.is_multiple_of(BLOCK) && SEGMENT_SIZE.is_multiple_of(BLOCK));
 const _: () = assert!(SEAL_MIN < BLOCK, "a seal takes at most one block more than the batch");
 const _: () = assert!(RECORD_MAX <= RECORD_LIMIT && RECORD_LIMIT < SEGMENT_SIZE);
@@ -127,3 +176,5 @@ const _: () = assert!(COLD_BLOCK.is_multiple_of(BLOCK) && COLD_CACHE / COLD_BLOC
 const _: () = assert!(ZERO_CHUNK <= ZERO_LEAD && ZERO_AT_START <= ZERO_LEAD);
 const _: () = assert!(SCAN_WINDOW.is_multiple_of(BLOCK) && SCAN_WINDOW > BUFFER);
 const _: () = assert!(INDEX_FILE_BLOCKS.is_multiple_of(INDEX_GROW_BLOCKS));
+const _: () = assert!(RUN_PIECES * RUN_PIECE >= RUN_TABLE && RUN_PENDING_MAX >= 4 * RUN_TABLE);
+const _: () = assert!(RUNS_MAX > 2 * RUN_FAN_IN);

@@ -157,6 +157,11 @@ impl Log {
         self.batch
     }
 
+    /// Where the open batch begins; where the next one will, if none is open.
+    pub(crate) fn batch_start(&self) -> u64 {
+        self.open.as_ref().map_or(self.end, |open| open.start)
+    }
+
     /// Latest store time in the log.
     pub(crate) fn store_ms(&self) -> i64 {
         self.store_ms

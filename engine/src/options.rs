@@ -43,6 +43,10 @@ pub struct ShardOptions {
     pub snapshot_bytes: u64,
     /// Time after which a snapshot is written if anything changed.
     pub snapshot_interval: Duration,
+    /// `messageIndexEnable`: whether messages can be found by key.
+    pub key_index: bool,
+    /// Entries of the key index that gather in memory before they are written out.
+    pub key_table: usize,
 }
 
 impl Default for ShardOptions {
@@ -61,6 +65,8 @@ impl Default for ShardOptions {
             flush_interval: limits::FLUSH_INTERVAL,
             snapshot_bytes: limits::SNAPSHOT_BYTES,
             snapshot_interval: limits::SNAPSHOT_INTERVAL,
+            key_index: true,
+            key_table: limits::RUN_TABLE,
         }
     }
 }

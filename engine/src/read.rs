@@ -326,6 +326,19 @@ pub(crate) async fn offset_by_time(
     Ok(Some(QueueOffset(low)))
 }
 
+/// Log offset of a queue's first message that was stored after `time_ms`; `None` if none was.
+pub(crate) async fn first_stored_after(
+    core: &Rc<Core>,
+    topic: &str,
+    queue_id: i32,
+    time_ms: i64,
+) -> Result<Option<u64>, ReadError> {
+    let request = ReadRequest { topic, queue_id, offset: QueueOffset(0), max_messages: 0, max_bytes: 0 };
+    let Some(after) = time_ms.checked_add(1) else { return Ok(None) };
+    let Some(first) = offset_by_time(core, &request, after).await? else { return Ok(None) };
+    Ok(entry(core, &request, first.0).await?.map(|entry| entry.offset))
+}
+
 /// The store time of the record that the log begins with.
 pub(crate) async fn oldest_store_time(core: &Rc<Core>) -> Result<Option<i64>, ReadError> {
     let start = core.segments.start().unwrap_or(0);

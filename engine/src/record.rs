@@ -4,6 +4,8 @@
 use ringmq_protocol::message::{MAGIC_V1, MAGIC_V2, RECORD_MIN, tags_code};
 use ringmq_protocol::properties::{self, NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR, sys_flag};
 
+use crate::keys::Keys;
+
 pub(crate) fn is_record_magic(magic: u32) -> bool {
     magic == MAGIC_V1 || magic == MAGIC_V2
 }
@@ -56,6 +58,11 @@ impl<'a> Head<'a> {
     /// Whether consumers get it: prepared and rolled-back transaction records have no place in a queue.
     pub(crate) fn is_consumable(&self) -> bool {
         sys_flag::is_consumable(self.sys_flag)
+    }
+
+    /// What the record can be found by.
+    pub(crate) fn keys(&self) -> Keys<'a> {
+        std::str::from_utf8(self.properties).map_or(Keys::default(), Keys::of)
     }
 
     /// The hash of the tags, zero without tags.

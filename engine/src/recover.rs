@@ -19,6 +19,7 @@ use crate::log::{Span, to_usize};
 use crate::position::{Epoch, Position, QueueOffset, ShardId};
 use crate::queue::{Entry, Queues};
 use crate::record::Head;
+use crate::runs::Runs;
 use crate::seal::{Item, TRAILER, Trailer, item};
 use crate::segment::Segments;
 
@@ -135,9 +136,12 @@ pub(crate) async fn recover(
     segments: &Segments,
     index_files: &IndexFiles,
     snapshot: Option<Snapshot>,
+    keys: Option<&Runs>,
 ) -> Result<Recovered, OpenError> {
     let first = segments.start().unwrap_or(0);
-    let claims = snapshot.as_ref().map_or(0, |s| s.flushed).max(known.flushed);
+    let covered = keys.map(Runs::covered);
+    // A run leads only to what is flushed.
+    let claims = snapshot.as_ref().map_or(0, |s| s.flushed).max(known.flushed).max(covered.unwrap_or(0));
     let mut found = match snapshot {
         Some(snapshot) => Recovered {
             end: snapshot.replay,
@@ -162,8 +166,13 @@ pub(crate) async fn recover(
             cut: 0,
         },
     };
+    // What the key index lacks is read again, be it that the snapshot has the queues from there on: a record that its
+    // queue already has is passed over.
+    if let Some(covered) = covered.filter(|covered| *covered < found.end) {
+        (found.end, found.replayed_from, found.epoch) = (covered, covered, Epoch::default());
+    }
     let from = found.end;
-    let reason = scan(&known, segments, index_files, &mut found).await?;
+    let reason = scan(&known, segments, index_files, keys, &mut found).await?;
     let (flushed, later) = search(&known, segments, &mut found).await?;
     let flushed = flushed.max(claims);
     if flushed > found.end {
@@ -184,8 +193,10 @@ async fn scan(
     known: &Known,
     segments: &Segments,
     index_files: &IndexFiles,
+    keys: Option<&Runs>,
     found: &mut Recovered,
 ) -> Result<&'static str, OpenError> {
+    let mut synced = found.end;
     'segments: while let Some(span) = segments.holding(found.end) {
         let mut window = Window::new(segments, span);
         while found.end < span.end {
@@ -201,12 +212,17 @@ async fn scan(
             };
             let start = found.end;
             let bytes = window.at(start, len).await?;
-            replay(known, &bytes[..len], start, found)?;
+            replay(known, &bytes[..len], start, keys, found)?;
             write_index(index_files, &mut found.index).await?;
             found.epoch = trailer.epoch;
             found.store_ms = found.store_ms.max(trailer.store_ms);
             found.records += u64::from(trailer.records);
             found.end = if trailer.roll { span.end } else { start + len as u64 };
+            if let Some(keys) = keys.filter(|keys| keys.is_due()) {
+                sync_replayed(segments, synced, found.end).await?;
+                synced = found.end;
+                write_keys(keys).await?;
+            }
             yield_now().await;
             if trailer.roll {
                 continue 'segments;
@@ -217,7 +233,13 @@ async fn scan(
 }
 
 /// Puts the records of a verified batch into their queues.
-fn replay(known: &Known, bytes: &[u8], start: u64, found: &mut Recovered) -> Result<(), OpenError> {
+fn replay(
+    known: &Known,
+    bytes: &[u8],
+    start: u64,
+    keys: Option<&Runs>,
+    found: &mut Recovered,
+) -> Result<(), OpenError> {
     let mut at = 0;
     while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
         let offset = start + at as u64;
@@ -228,7 +250,12 @@ fn replay(known: &Known, bytes: &[u8], start: u64, found: &mut Recovered) -> Res
             }
             Item::Record(len) => {
                 match rest.get(..len).and_then(Head::parse) {
-                    Some(head) => enqueue(known, &head, offset, len, found)?,
+                    Some(head) => {
+                        enqueue(known, &head, offset, len, found)?;
+                        if let Some(keys) = keys.filter(|keys| start >= keys.covered() && head.is_consumable()) {
+                            head.keys().hashes(head.topic, |key| keys.insert(key, offset, start));
+                        }
+                    }
                     None => {
                         tracing::error!(shard = %known.shard, offset, "a sealed record cannot be read; it is in no queue");
                     }
@@ -278,6 +305,14 @@ async fn write_index(files: &IndexFiles, index: &mut IndexLog) -> Result<(), Ope
         }
     }
     Ok(())
+}
+
+/// Writes out what was found of the key index. On a full disk it stays in memory.
+async fn write_keys(keys: &Runs) -> Result<(), OpenError> {
+    match keys.write_due().await {
+        Err(e) if !is_full(&e) => Err(OpenError::io("write the key index in", keys.dir())(e)),
+        _ => Ok(()),
+    }
 }
 
 /// Looks behind the end for seals of a log that went on: what they say was flushed, and the end of the last one.

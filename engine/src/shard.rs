@@ -13,6 +13,7 @@ use crate::counters::Counters;
 use crate::error::{AppendError, OpenError, Poisoned, ReadError};
 use crate::flush;
 use crate::index_io::{self, IndexFiles};
+use crate::keys::{self, Found, KeyQuery};
 use crate::limits;
 use crate::log::{Log, Writer};
 use crate::options::{FlushPolicy, ShardOptions};
@@ -20,6 +21,7 @@ use crate::position::{Epoch, Position, QueueId, QueueOffset, ShardId};
 use crate::prepare;
 use crate::read::{self, ReadBatch, ReadPlan, ReadRequest};
 use crate::recover::{self, Known, Recovered};
+use crate::runs::{self, RunStats, Runs};
 use crate::segment::Segments;
 use crate::state::{Core, Draft, Start, State, Ticket};
 use crate::store::StoreMeta;
@@ -51,6 +53,8 @@ pub struct ShardStats {
     /// Blocks of the queue index so far, and those that wait for their write.
     pub index_blocks: u32,
     pub index_pending: usize,
+    /// The key index.
+    pub keys: RunStats,
     pub disk_full: bool,
 }
 
@@ -79,7 +83,8 @@ impl Shard {
         let index_files = IndexFiles::open(root, shard).await?;
         let snapshot = checkpoint::load(root, shard, meta.id()).await?;
         let known = Known { shard, store: meta.id(), flushed: meta.flushed(shard) };
-        let found = recover::recover(known, &segments, &index_files, snapshot).await?;
+        let keys = open_keys(root, shard, meta, &options, segments.start().unwrap_or(0)).await?;
+        let found = recover::recover(known, &segments, &index_files, snapshot, keys.as_deref()).await?;
         let recovery = Recovery {
             replayed_bytes: found.end - found.replayed_from,
             replayed_records: found.records,
@@ -93,8 +98,15 @@ impl Shard {
             Some(method) => method,
             None => fs::commit_method(&Segments::dir(root, shard)).await,
         };
-        let start =
-            Start { shard, epoch, log, queues: found.queues, index: found.index, snapshot_at: found.replayed_from };
+        let start = Start {
+            shard,
+            epoch,
+            log,
+            queues: found.queues,
+            index: found.index,
+            keys,
+            snapshot_at: found.replayed_from,
+        };
         let state = State::new(start, &options);
         let core = Core::new(shard, meta.id(), options, method, segments, index_files, state);
         let tasks = Rc::new(RefCell::new(start_tasks(&core, root)?));
@@ -320,6 +332,20 @@ impl Shard {
         read::record_at(&self.core, position.offset()).await
     }
 
+    /// The messages with a key, newest first; none when the key index is switched off.
+    ///
+    /// # Errors
+    /// As [`read_cold`](Self::read_cold).
+    pub async fn query(&self, query: &KeyQuery<'_>) -> Result<Vec<Found>, ReadError> {
+        keys::query(&self.core, query).await
+    }
+
+    /// The last message that the key index leads to, and the latest store time; `None` when there is none.
+    pub fn last_key(&self) -> Option<(Position, i64)> {
+        let last = self.core.keys.as_ref()?.last()?;
+        Some((Position::new(self.core.shard, last), self.core.with(|s| s.log.store_ms())))
+    }
+
     pub fn stats(&self) -> ShardStats {
         self.core.with(|s| ShardStats {
             marks: s.marks,
@@ -330,6 +356,7 @@ impl Shard {
             buffer_bytes: s.log.buffered(),
             index_blocks: s.index.next(),
             index_pending: s.index.pending(),
+            keys: self.core.keys.as_ref().map(|keys| keys.stats()).unwrap_or_default(),
             disk_full: s.is_disk_full(),
         })
     }
@@ -431,6 +458,20 @@ async fn go_on(
     Ok(log)
 }
 
+/// The key index, if it is wanted.
+async fn open_keys(
+    root: &Path,
+    shard: ShardId,
+    meta: &StoreMeta,
+    options: &ShardOptions,
+    start: u64,
+) -> Result<Option<Rc<Runs>>, OpenError> {
+    if !options.key_index {
+        return Ok(None);
+    }
+    Runs::open(root, shard, meta.id(), runs::Kind::Keys, start, options.key_table).await.map(Some)
+}
+
 fn start_tasks(core: &Rc<Core>, root: &Path) -> Result<Tasks, OpenError> {
     let mut others = vec![
         spawn("log-write", flush::write(Rc::clone(core))),
@@ -438,6 +479,10 @@ fn start_tasks(core: &Rc<Core>, root: &Path) -> Result<Tasks, OpenError> {
         spawn("index-write", index_io::run(Rc::clone(core))),
         spawn("space-watch", flush::watch_space(Rc::clone(core), root.to_path_buf())),
     ];
+    if let Some(keys) = &core.keys {
+        others.push(spawn("key-write", runs::work::write(Rc::clone(core), Rc::clone(keys))));
+        others.push(spawn("key-merge", runs::work::merge(Rc::clone(core), Rc::clone(keys))));
+    }
     if core.options.flush == FlushPolicy::Async {
         others.push(spawn("log-sync", flush::sync(Rc::clone(core))));
     }

@@ -17,11 +17,13 @@ use crate::counters::{Counters, Tally};
 use crate::error::{AppendError, Poisoned};
 use crate::index_io::IndexFiles;
 use crate::index_log::{IndexBlock, IndexLog};
+use crate::keys::Keys;
 use crate::limits;
 use crate::log::{Log, NoRoom, Write, to_usize};
 use crate::options::{FlushPolicy, ShardOptions};
 use crate::position::{Epoch, Position, QueueOffset, ShardId};
 use crate::queue::{Entry, Queue, Queues};
+use crate::runs::Runs;
 use crate::seal;
 use crate::segment::Segments;
 use crate::watermark::Watermarks;
@@ -45,6 +47,8 @@ pub struct Draft<'a> {
     pub spec: &'a RecordSpec<'a>,
     /// The hash of the record's tags, as `Record::tags_code` gives it: after a crash the queue is rebuilt with that.
     pub tags_code: i64,
+    /// What it can be found by, as the record's properties say it: after a crash the key index is rebuilt with those.
+    pub keys: Keys<'a>,
 }
 
 /// Whose allocation was refused.
@@ -52,6 +56,7 @@ pub struct Draft<'a> {
 pub(crate) enum Room {
     Log,
     Index,
+    Runs,
 }
 
 #[derive(Debug)]
@@ -72,6 +77,8 @@ pub(crate) struct State {
     pub(crate) marks: Watermarks,
     pub(crate) queues: Queues,
     pub(crate) index: IndexLog,
+    /// The key index; `None` when it is switched off.
+    pub(crate) keys: Option<Rc<Runs>>,
     pub(crate) counts: Counters,
     health: Health,
     /// A write is in flight.
@@ -83,6 +90,7 @@ pub(crate) struct State {
     /// An allocation was refused.
     no_room_log: bool,
     no_room_index: bool,
+    no_room_runs: bool,
     /// The file system is fuller than allowed.
     over_ratio: bool,
     used_percent: u8,
@@ -102,6 +110,7 @@ pub(crate) struct Start {
     pub(crate) log: Log,
     pub(crate) queues: Queues,
     pub(crate) index: IndexLog,
+    pub(crate) keys: Option<Rc<Runs>>,
     pub(crate) snapshot_at: u64,
 }
 
@@ -114,6 +123,7 @@ impl State {
             log: start.log,
             queues: start.queues,
             index: start.index,
+            keys: start.keys,
             counts: Counters::default(),
             health: Health::Open,
             writing: false,
@@ -121,6 +131,7 @@ impl State {
             index_wanted: 0,
             no_room_log: false,
             no_room_index: false,
+            no_room_runs: false,
             over_ratio: false,
             used_percent: 0,
             index_damaged: false,
@@ -189,8 +200,9 @@ impl State {
             return Err(self.disk_full());
         }
         let unwritten = self.log.end() - self.marks.written.offset();
-        if unwritten + len > self.unwritten_max.max(len) || !self.index.has_room() {
-            return Err(if self.no_room_log || self.no_room_index {
+        let indexed = self.index.has_room() && self.keys.as_ref().is_none_or(|keys| keys.has_room());
+        if unwritten + len > self.unwritten_max.max(len) || !indexed {
+            return Err(if self.no_room_log || self.no_room_index || self.no_room_runs {
                 self.disk_full()
             } else {
                 AppendError::Busy { unwritten }
@@ -235,6 +247,10 @@ impl State {
                 if queue.touch(batch) {
                     self.log.touch(id);
                 }
+            }
+            if let Some(runs) = &self.keys {
+                let begins = self.log.batch_start();
+                draft.keys.hashes(spec.topic, |key| runs.insert(key, offset, begins));
             }
         }
         self.marks.append_to(self.log.end());
@@ -343,6 +359,7 @@ impl State {
         let flag = match whose {
             Room::Log => &mut self.no_room_log,
             Room::Index => &mut self.no_room_index,
+            Room::Runs => &mut self.no_room_runs,
         };
         std::mem::replace(flag, refused) != refused
     }
@@ -355,12 +372,13 @@ impl State {
         news
     }
 
+    /// The queue index or the key index waits for room on the disk.
     pub(crate) fn index_has_no_room(&self) -> bool {
-        self.no_room_index
+        self.no_room_index || self.no_room_runs
     }
 
     pub(crate) fn is_disk_full(&self) -> bool {
-        self.over_ratio || self.no_room_log || self.no_room_index
+        self.over_ratio || self.no_room_log || self.index_has_no_room()
     }
 
     fn poison(&mut self, what: &'static str, error: io::Error) -> Option<Poisoned> {
@@ -385,6 +403,7 @@ pub(crate) struct Core {
     pub(crate) index_files: IndexFiles,
     pub(crate) index_cache: RefCell<Cache<u32, IndexBlock>>,
     pub(crate) cold: ColdReads,
+    pub(crate) keys: Option<Rc<Runs>>,
     /// A watermark moved, room was made, or the shard's health changed.
     pub(crate) progress: Waiters,
     pub(crate) write_work: Event,
@@ -416,6 +435,7 @@ impl Core {
             index_files,
             index_cache: RefCell::new(Cache::new(limits::INDEX_CACHE_BLOCKS)),
             cold,
+            keys: state.keys.clone(),
             progress: Waiters::new(),
             write_work: Event::new(),
             sync_work: Event::new(),
@@ -456,6 +476,9 @@ impl Core {
             &self.watch_work,
         ] {
             event.notify();
+        }
+        if let Some(keys) = &self.keys {
+            keys.wake_everyone();
         }
     }
 

@@ -9,6 +9,7 @@ mod engine {
     mod crash;
     mod damage;
     mod faults;
+    mod keys;
     mod model;
     mod real;
     mod scale;

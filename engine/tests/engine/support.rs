@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use ringmq_engine::{
-    AppendError, Draft, FlushPolicy, OpenError, QueueOffset, ReadBatch, ReadPlan, ReadRequest, ReadStatus, Shard,
+    AppendError, Draft, FlushPolicy, Keys, OpenError, QueueOffset, ReadBatch, ReadPlan, ReadRequest, ReadStatus, Shard,
     ShardId, ShardOptions, Store, StoreOptions, Ticket,
 };
 use ringmq_protocol::host::Host;
@@ -19,16 +19,20 @@ pub(crate) struct Message {
     pub(crate) queue: i32,
     pub(crate) body: Vec<u8>,
     pub(crate) tags: String,
+    /// Business keys, separated by blanks.
+    pub(crate) keys: String,
+    pub(crate) unique: Option<String>,
 }
 
 impl Message {
     pub(crate) fn new(topic: &str, queue: i32, body: Vec<u8>) -> Self {
-        Self { topic: topic.to_owned(), queue, body, tags: "red".to_owned() }
+        Self { topic: topic.to_owned(), queue, body, tags: "red".to_owned(), keys: "k".to_owned(), unique: None }
     }
 
     pub(crate) fn with<R>(&self, use_it: impl FnOnce(Draft<'_>) -> R) -> R {
         let host = Host::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 10911);
-        let properties = [Property::Pair("KEYS", "k"), Property::Pair("TAGS", &self.tags)];
+        let mut properties = vec![Property::Pair("KEYS", &self.keys), Property::Pair("TAGS", &self.tags)];
+        properties.extend(self.unique.as_deref().map(|unique| Property::Pair("UNIQ_KEY", unique)));
         let body = [self.body.as_slice()];
         let spec = RecordSpec {
             topic: &self.topic,
@@ -44,7 +48,8 @@ impl Message {
             body_max: 64 << 20,
             properties: &properties,
         };
-        use_it(Draft { spec: &spec, tags_code: tags_code(&self.tags) })
+        let keys = Keys { unique: self.unique.as_deref(), business: Some(&self.keys) };
+        use_it(Draft { spec: &spec, tags_code: tags_code(&self.tags), keys })
     }
 
     pub(crate) fn append(&self, shard: &Shard) -> Result<Ticket, AppendError> {
