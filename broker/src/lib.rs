@@ -7,7 +7,7 @@
 
 //!
 //! The map of the runtime around it: [`dispatch`] is the table of contents, [`send`], [`pull`] and [`query`] serve the data
-//! plane on every executor, [`log`] keeps who waits on a log shard, [`deferred`] the
+//! plane on every executor, [`filter`] is what a pull wants of a queue, [`log`] keeps who waits on a log shard, [`deferred`] the
 //! pulls of slow readers, [`requests`] serves the control plane,
 //! [`control_shard`] carries out what the tables decide, [`stats`] counts and [`runtime_info`] tells, [`announce`] talks to name servers, [`mail`] is all that shards
 //! say to each other, [`node`] is one executor's part, and [`start`] boots and stops it all.
@@ -18,6 +18,7 @@ pub mod control;
 pub mod control_shard;
 pub mod deferred;
 pub mod dispatch;
+pub mod filter;
 pub mod group_config;
 pub mod limits;
 pub mod lock;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use ringmq_engine::{QueueOffset, ReadStatus};
 use ringmq_net::{ConnId, Frame};
 use ringmq_protocol::command::HeaderView;
-use ringmq_protocol::filter::TagFilter;
 use ringmq_rt::net::Outbox;
 
+use crate::filter::PullFilter;
 use crate::group_config::GroupChange;
 use crate::refusal::Refusal;
 use crate::stats::Totals;
@@ -85,7 +85,7 @@ pub struct PullJob {
     pub max_messages: usize,
     pub max_bytes: u64,
     /// `None` passes everything.
-    pub filter: Option<Arc<TagFilter>>,
+    pub filter: Option<PullFilter>,
     /// How long to wait for a message, in milliseconds; 0 answers at once.
     pub hold_ms: u64,
     /// Group's `groupSysFlag`.

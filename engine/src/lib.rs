@@ -52,7 +52,7 @@ pub use counters::{Counters, Sizes, Tally};
 pub use error::{AppendError, OpenError, Poisoned, ReadError};
 pub use options::{FlushPolicy, ShardOptions};
 pub use position::{Epoch, Position, QueueId, QueueOffset, ShardId};
-pub use read::{ReadBatch, ReadPlan, ReadRequest, ReadStatus};
+pub use read::{ReadBatch, ReadPlan, ReadRequest, ReadStatus, Select};
 pub use shard::{Recovery, Shard, ShardStats};
 pub use state::{Draft, Ticket};
 pub use store::{Store, StoreMeta, StoreOptions};
