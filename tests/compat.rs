@@ -12,6 +12,8 @@ mod support;
 mod admin;
 #[path = "compat/consume.rs"]
 mod consume;
+#[path = "compat/filter.rs"]
+mod filter;
 #[path = "compat/mixed.rs"]
 mod mixed;
 #[path = "compat/offsets.rs"]

@@ -30,26 +30,36 @@ pub enum PullFilter {
     Retried(Arc<GroupSubscriptions>),
 }
 
-/// The filter of a pull of `topic`; none passes everything.
+/// A pull's filter; none passes everything.
+#[derive(Debug, Default)]
+pub struct Chosen {
+    pub filter: Option<PullFilter>,
+    /// The subscriptions that the filter is from, unless the pull brought its own.
+    pub subscriptions: Option<Arc<GroupSubscriptions>>,
+}
+
+/// The filter of a pull of `topic`.
 ///
 /// # Errors
 /// The refusals of RocketMQ: what the pull relies on is unknown, too old, wrong or not allowed.
-pub fn of_pull(
-    node: &Node,
-    group: &Group,
-    topic: &str,
-    header: &PullHeader,
-    bytes: &[u8],
-) -> Result<Option<PullFilter>, Refusal> {
-    let filter = if pull_flag::has_subscription(header.sys_flag) {
-        brought(node, header, bytes)?
+pub fn of_pull(node: &Node, group: &Group, topic: &str, header: &PullHeader, bytes: &[u8]) -> Result<Chosen, Refusal> {
+    let chosen = if pull_flag::has_subscription(header.sys_flag) {
+        Chosen { filter: brought(node, header, bytes)?, subscriptions: None }
     } else {
         stored(node, group, topic, header, bytes)?
     };
-    if filter.is_none() && node.settings.filter_retried && names::is_retry(topic) {
-        return Ok(retried(node, topic));
+    if chosen.filter.is_none() && node.settings.filter_retried && names::is_retry(topic) {
+        return Ok(Chosen { filter: retried(node, topic), subscriptions: None });
     }
-    Ok(filter)
+    Ok(chosen)
+}
+
+/// Whether the group has another subscription to the topic now than the one that a waiting pull's filter is from. What came
+/// since must not be measured by the old one: it would be passed over for good.
+pub fn is_outdated(node: &Node, taken_from: &Arc<GroupSubscriptions>, topic: &str) -> bool {
+    let subscriptions = node.subscriptions.borrow();
+    let now = subscriptions.group(&taken_from.group).ok();
+    now.is_some_and(|now| !Arc::ptr_eq(now, taken_from) && now.get(topic) != taken_from.get(topic))
 }
 
 /// The pull has its subscription with it.
@@ -72,13 +82,7 @@ fn brought(node: &Node, header: &PullHeader, bytes: &[u8]) -> Result<Option<Pull
 }
 
 /// The pull relies on what its group's heartbeats said.
-fn stored(
-    node: &Node,
-    group: &Group,
-    topic: &str,
-    header: &PullHeader,
-    bytes: &[u8],
-) -> Result<Option<PullFilter>, Refusal> {
+fn stored(node: &Node, group: &Group, topic: &str, header: &PullHeader, bytes: &[u8]) -> Result<Chosen, Refusal> {
     let name = &group.config.group_name;
     let subscriptions = node.subscriptions.borrow();
     let stored = subscriptions.group(name)?;
@@ -89,17 +93,19 @@ fn stored(
     let asked = Asked { version: header.sub_version, expression: expression.as_deref() };
     let subscribed = stored.for_pull(topic, asked, group.config.consume_broadcast_enable)?;
     let data = subscribed.data;
+    let from_stored = |filter: PullFilter| Chosen { filter: Some(filter), subscriptions: Some(Arc::clone(stored)) };
     if !is_tag_type(Some(&data.expression_type)) {
         let sql = subscribed.sql.ok_or_else(Refusal::filter_data_missing)?;
         if !node.settings.property_filter {
             return Err(Refusal::filter_unsupported(&data.expression_type));
         }
-        return Ok((!data.class_filter_mode).then(|| PullFilter::Sql(Arc::clone(sql))));
+        let sql = (!data.class_filter_mode).then(|| PullFilter::Sql(Arc::clone(sql)));
+        return Ok(sql.map(from_stored).unwrap_or_default());
     }
     if subscribed.deliver_all || data.class_filter_mode {
-        return Ok(None);
+        return Ok(Chosen::default());
     }
-    tags(Some(&data.sub_string))
+    Ok(tags(Some(&data.sub_string))?.map(from_stored).unwrap_or_default())
 }
 
 fn tags(expression: Option<&str>) -> Result<Option<PullFilter>, Refusal> {
@@ -248,8 +254,8 @@ mod tests {
         let off = check(false, &subscription("SQL92", "a = 1")).unwrap_err();
         assert_eq!(off.remark, "The broker does not support consumer to filter message by SQL92");
         let wrong = check(true, &subscription("SQL92", "a = ")).unwrap_err();
-        assert!(wrong.remark.starts_with("Invalid MessageSelector. "), "{}", wrong.remark);
         assert_eq!(wrong.code.0, 23);
+        assert!(wrong.remark.ends_with("a property, a literal or a parenthesis should stand at byte 4"), "{wrong:?}");
         assert_eq!(check(true, &subscription("sql92", "a = 1")).unwrap_err().code.0, 23);
     }
 }

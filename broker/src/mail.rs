@@ -12,7 +12,7 @@ use crate::filter::PullFilter;
 use crate::group_config::GroupChange;
 use crate::refusal::Refusal;
 use crate::stats::Totals;
-use crate::subscription::SubscriptionChange;
+use crate::subscription::{GroupSubscriptions, SubscriptionChange};
 use crate::topic::{Topic, TopicChange};
 
 /// Where an answer goes.
@@ -86,6 +86,8 @@ pub struct PullJob {
     pub max_bytes: u64,
     /// `None` passes everything.
     pub filter: Option<PullFilter>,
+    /// What the filter was taken from, if that may change while the pull waits.
+    pub subscriptions: Option<Arc<GroupSubscriptions>>,
     /// How long to wait for a message, in milliseconds; 0 answers at once.
     pub hold_ms: u64,
     /// Group's `groupSysFlag`.

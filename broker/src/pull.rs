@@ -16,7 +16,7 @@ use ringmq_rt::spawn;
 use ringmq_rt::time::{Instant, now};
 
 use crate::deferred;
-use crate::filter::{self, Selection};
+use crate::filter::{self, Chosen, Selection};
 use crate::limits::{LOG_BUFFERS_SPARE, SHARD_OUTPUT_MAX};
 use crate::log::Log;
 use crate::mail::{Answer, Ask, Mail, PullJob, Told, status_name};
@@ -119,7 +119,7 @@ fn check(
         return Err(Refusal::topic_not_readable(&name));
     }
     let queue_id = topic.queue_for_pull(header.queue_id, conn.peer())?;
-    let filter = filter::of_pull(node, &group, &name, header, bytes)?;
+    let Chosen { filter, subscriptions } = filter::of_pull(node, &group, &name, header, bytes)?;
     let asked_bytes = header.max_msg_bytes.and_then(|b| u64::try_from(b).ok()).filter(|b| *b > 0);
     Ok(PullJob {
         to,
@@ -129,6 +129,7 @@ fn check(
         max_messages: usize::try_from(header.max_msg_nums).unwrap_or(0).clamp(1, settings.pull_messages_max),
         max_bytes: asked_bytes.unwrap_or(u64::MAX).min(settings.pull_bytes_max),
         filter,
+        subscriptions,
         hold_ms: hold_ms(node, header),
         group_sys_flag: group.config.group_sys_flag,
         suggest_broker: 0,
@@ -169,7 +170,20 @@ pub fn run(node: &Rc<Node>, job: PullJob) {
 
 /// A message arrived for a pull that waits until `until`.
 pub fn wake(node: &Rc<Node>, job: PullJob, until: Instant) {
+    let topic = &job.topic.config.topic_name;
+    if job.subscriptions.as_ref().is_some_and(|from| filter::is_outdated(node, from, topic)) {
+        return go_on(node, &job);
+    }
     read(node, job, Some(until));
+}
+
+/// Answers that nothing was found up to where the pull waits, so that it comes again with the filter that is in force now.
+fn go_on(node: &Rc<Node>, job: &PullJob) {
+    let bounds = node.log(job.log).and_then(|log| log.shard.bounds(&job.topic.config.topic_name, job.queue_id));
+    let (min, max) = bounds.unwrap_or_default();
+    let next = QueueOffset(u64::try_from(job.offset).unwrap_or(0));
+    let status = ReadStatus::NoMatchedMessage;
+    respond(node, job, &ReadBatch { status, next, min, max, records: smallvec::SmallVec::new(), bytes: 0 });
 }
 
 /// A pull's time is up: it is answered with what there is, even if that is nothing.

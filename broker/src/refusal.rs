@@ -214,9 +214,12 @@ impl Refusal {
         )
     }
 
-    /// An expression that a consumer has checked before it starts. It begins as RocketMQ's remark does, which says no more.
+    /// An expression that a consumer has checked before it starts. RocketMQ's remark is a message of its parser.
     pub fn expression_invalid(why: impl std::fmt::Display) -> Self {
-        Self::new(ResponseCode::SUBSCRIPTION_PARSE_FAILED, format!("Invalid MessageSelector. {why}"))
+        Self::new(
+            ResponseCode::SUBSCRIPTION_PARSE_FAILED,
+            format!("the consumer's expression is not understood: {why}"),
+        )
     }
 
     /// An expression type that this broker does not filter by.

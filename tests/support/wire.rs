@@ -16,6 +16,7 @@ pub(crate) const UPDATE_AND_CREATE_TOPIC: i32 = 17;
 pub(crate) const GET_MAX_OFFSET: i32 = 30;
 pub(crate) const GET_MIN_OFFSET: i32 = 31;
 pub(crate) const HEART_BEAT: i32 = 34;
+pub(crate) const CHECK_CLIENT_CONFIG: i32 = 46;
 pub(crate) const GET_ROUTE: i32 = 105;
 pub(crate) const GET_CLUSTER: i32 = 106;
 pub(crate) const SEND_MESSAGE_V2: i32 = 310;
