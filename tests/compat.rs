@@ -12,6 +12,8 @@ mod support;
 mod admin;
 #[path = "compat/consume.rs"]
 mod consume;
+#[path = "compat/filter.rs"]
+mod filter;
 #[path = "compat/later.rs"]
 mod later;
 #[path = "compat/mixed.rs"]

@@ -7,7 +7,7 @@
 
 //!
 //! The map of the runtime around it: [`dispatch`] is the table of contents, [`send`], [`pull`] and [`query`] serve the data
-//! plane on every executor, [`detour`] says where a message is kept that is not to be seen yet, [`delay`] delivers what is due,
+//! plane on every executor, [`filter`] is what a pull wants of a queue, [`detour`] says where a message is kept that is not to be seen yet, [`delay`] delivers what is due,
 //! [`transaction`] ends and checks halves, [`retry`] takes messages back, [`put`] stores the broker's own [`message`]s, [`log`] keeps who waits on a log shard, [`deferred`] the
 //! pulls of slow readers, [`requests`] serves the control plane,
 //! [`control_shard`] carries out what the tables decide, [`stats`] counts and [`runtime_info`] tells, [`announce`] talks to name servers, [`mail`] is all that shards
@@ -21,6 +21,7 @@ pub mod deferred;
 pub mod delay;
 pub mod detour;
 pub mod dispatch;
+pub mod filter;
 pub mod group_config;
 pub mod limits;
 pub mod lock;

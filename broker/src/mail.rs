@@ -6,15 +6,15 @@ use std::sync::Arc;
 use ringmq_engine::{Position, QueueOffset, ReadStatus, Ticket};
 use ringmq_net::{ConnId, Frame};
 use ringmq_protocol::command::HeaderView;
-use ringmq_protocol::filter::TagFilter;
 use ringmq_rt::Slice;
 use ringmq_rt::net::Outbox;
 
+use crate::filter::PullFilter;
 use crate::group_config::GroupChange;
 use crate::message::Message;
 use crate::refusal::Refusal;
 use crate::stats::Totals;
-use crate::subscription::SubscriptionChange;
+use crate::subscription::{GroupSubscriptions, SubscriptionChange};
 use crate::topic::{Topic, TopicChange};
 use crate::transaction::{CheckJob, EndJob};
 
@@ -88,7 +88,9 @@ pub struct PullJob {
     pub max_messages: usize,
     pub max_bytes: u64,
     /// `None` passes everything.
-    pub filter: Option<Arc<TagFilter>>,
+    pub filter: Option<PullFilter>,
+    /// What the filter was taken from, if that may change while the pull waits.
+    pub subscriptions: Option<Arc<GroupSubscriptions>>,
     /// How long to wait for a message, in milliseconds; 0 answers at once.
     pub hold_ms: u64,
     /// Group's `groupSysFlag`.

@@ -16,6 +16,7 @@ use slab::Slab;
 
 use crate::control_shard::ControlShard;
 use crate::deferred::Deferred;
+use crate::filter::FilterCache;
 use crate::group_config::GroupCopy;
 use crate::log::Log;
 use crate::mail::{Answer, Ask, Mail, Sent, Told};
@@ -42,6 +43,7 @@ pub struct Node {
     pub topics: RefCell<TopicCopy>,
     pub groups: RefCell<GroupCopy>,
     pub subscriptions: RefCell<SubscriptionCopy>,
+    pub filters: RefCell<FilterCache>,
     /// By log shard; those of other executors are absent.
     logs: RefCell<Vec<Option<Rc<Log>>>>,
     /// On the control shard.
@@ -71,6 +73,7 @@ impl Node {
             topics: RefCell::default(),
             groups: RefCell::default(),
             subscriptions: RefCell::default(),
+            filters: RefCell::default(),
             logs: RefCell::default(),
             control: RefCell::new(Weak::new()),
             asked: RefCell::default(),

@@ -3,14 +3,11 @@
 //! again.
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use ringmq_engine::{QueueOffset, ReadBatch, ReadError, ReadPlan, ReadRequest, ReadStatus};
 use ringmq_net::{Conn, Frame};
-use ringmq_protocol::body::SubscriptionData;
 use ringmq_protocol::code::{RequestCode, ResponseCode};
 use ringmq_protocol::command::{HeaderView, ReplyHead};
-use ringmq_protocol::filter::{self, TagFilter};
 use ringmq_protocol::header::{Names, PullHeader};
 use ringmq_protocol::properties::{perm, pull_flag};
 use ringmq_rt::buf::aligned_bytes;
@@ -19,14 +16,13 @@ use ringmq_rt::spawn;
 use ringmq_rt::time::{Instant, now};
 
 use crate::deferred;
-use crate::group_config::Group;
+use crate::filter::{self, Chosen, Selection};
 use crate::limits::{LOG_BUFFERS_SPARE, SHARD_OUTPUT_MAX};
 use crate::log::Log;
 use crate::mail::{Answer, Ask, Mail, PullJob, Told, status_name};
 use crate::node::{CONTROL, Node, log_frame_error};
 use crate::refusal::Refusal;
 use crate::send::text;
-use crate::subscription::Asked;
 
 /// A pull arrived on a connection of this shard.
 pub fn request(node: &Rc<Node>, conn: &Rc<Conn>, view: &HeaderView<'_>, frame: &Frame) {
@@ -121,7 +117,7 @@ fn check(
         return Err(Refusal::topic_not_readable(&name));
     }
     let queue_id = topic.queue_for_pull(header.queue_id, conn.peer())?;
-    let filter = filter_of(node, &group, &name, header, bytes)?;
+    let Chosen { filter, subscriptions } = filter::of_pull(node, &group, &name, header, bytes)?;
     let asked_bytes = header.max_msg_bytes.and_then(|b| u64::try_from(b).ok()).filter(|b| *b > 0);
     Ok(PullJob {
         to,
@@ -131,6 +127,7 @@ fn check(
         max_messages: usize::try_from(header.max_msg_nums).unwrap_or(0).clamp(1, settings.pull_messages_max),
         max_bytes: asked_bytes.unwrap_or(u64::MAX).min(settings.pull_bytes_max),
         filter,
+        subscriptions,
         hold_ms: hold_ms(node, header),
         group_sys_flag: group.config.group_sys_flag,
         suggest_broker: 0,
@@ -153,43 +150,6 @@ fn hold_ms(node: &Node, header: &PullHeader) -> u64 {
     }
 }
 
-fn filter_of(
-    node: &Node,
-    group: &Group,
-    topic: &str,
-    header: &PullHeader,
-    bytes: &[u8],
-) -> Result<Option<Arc<TagFilter>>, Refusal> {
-    let expression = header.subscription.map(|s| text(s.get(bytes)));
-    if pull_flag::has_subscription(header.sys_flag) {
-        let kind = header.expression_type.map(|t| text(t.get(bytes)));
-        if !filter::is_tag_type(kind.as_deref()) {
-            return Err(Refusal::filter_unsupported(kind.as_deref().unwrap_or_default()));
-        }
-        let parsed = TagFilter::parse(expression.as_deref()).map_err(|_| Refusal::subscription_unparsable())?;
-        return Ok((!parsed.matches_all()).then(|| Arc::new(parsed)));
-    }
-    let subscriptions = node.subscriptions.borrow();
-    let stored = subscriptions.group(&group.config.group_name)?;
-    if group.is_forbidden(topic) {
-        return Err(Refusal::subscription_forbidden(&group.config.group_name, topic));
-    }
-    let asked = Asked { version: header.sub_version, expression: expression.as_deref() };
-    let subscribed = stored.for_pull(topic, asked, group.config.consume_broadcast_enable)?;
-    if !filter::is_tag_type(Some(&subscribed.data.expression_type)) {
-        return Err(Refusal::filter_unsupported(&subscribed.data.expression_type));
-    }
-    if subscribed.deliver_all || passes_all(subscribed.data) {
-        return Ok(None);
-    }
-    let parsed = TagFilter::parse(Some(&subscribed.data.sub_string)).map_err(|_| Refusal::subscription_unparsable())?;
-    Ok((!parsed.matches_all()).then(|| Arc::new(parsed)))
-}
-
-fn passes_all(subscription: &SubscriptionData) -> bool {
-    subscription.class_filter_mode || subscription.sub_string.is_empty() || subscription.sub_string == filter::SUB_ALL
-}
-
 /// The offset that rides on the pull.
 fn commit(node: &Rc<Node>, group: &str, header: &PullHeader, job: &PullJob) {
     if pull_flag::has_commit_offset(header.sys_flag) && header.commit_offset >= 0 {
@@ -208,7 +168,20 @@ pub fn run(node: &Rc<Node>, job: PullJob) {
 
 /// A message arrived for a pull that waits until `until`.
 pub fn wake(node: &Rc<Node>, job: PullJob, until: Instant) {
+    let topic = &job.topic.config.topic_name;
+    if job.subscriptions.as_ref().is_some_and(|from| filter::is_outdated(node, from, topic)) {
+        return go_on(node, &job);
+    }
     read(node, job, Some(until));
+}
+
+/// Answers that nothing was found up to where the pull waits, so that it comes again with the filter that is in force now.
+fn go_on(node: &Rc<Node>, job: &PullJob) {
+    let bounds = node.log(job.log).and_then(|log| log.shard.bounds(&job.topic.config.topic_name, job.queue_id));
+    let (min, max) = bounds.unwrap_or_default();
+    let next = QueueOffset(u64::try_from(job.offset).unwrap_or(0));
+    let status = ReadStatus::NoMatchedMessage;
+    respond(node, job, &ReadBatch { status, next, min, max, records: smallvec::SmallVec::new(), bytes: 0 });
 }
 
 /// A pull's time is up: it is answered with what there is, even if that is nothing.
@@ -225,13 +198,14 @@ fn read(node: &Rc<Node>, job: PullJob, hold_until: Option<Instant>) {
         let (min, max) = log.shard.bounds(&job.topic.config.topic_name, job.queue_id).unwrap_or_default();
         return below(node, &job, min, max);
     };
-    let plan = log.shard.read(request_of(&job, offset), &mut |tags| passes(&job, tags));
+    let plan = log.shard.read_selected(request_of(&job, offset), &mut Selection::of(job.filter.as_ref()));
     match plan {
         Ok(ReadPlan::Ready(batch)) => conclude(node, &log, job, hold_until, &batch),
         Ok(ReadPlan::Cold) => {
             let node = Rc::clone(node);
             spawn("cold read", async move {
-                let result = log.shard.read_cold(request_of(&job, offset), &mut |tags| passes(&job, tags)).await;
+                let mut selection = Selection::of(job.filter.as_ref());
+                let result = log.shard.read_cold_selected(request_of(&job, offset), &mut selection).await;
                 match result {
                     Ok(batch) => conclude(&node, &log, job, hold_until, &batch),
                     Err(error) => failed(&node, &job, &error),
@@ -251,10 +225,6 @@ fn request_of(job: &PullJob, offset: u64) -> ReadRequest<'_> {
         max_messages: job.max_messages,
         max_bytes: job.max_bytes,
     }
-}
-
-fn passes(job: &PullJob, tags_code: i64) -> bool {
-    job.filter.as_ref().is_none_or(|filter| filter.matches_code(tags_code))
 }
 
 fn failed(node: &Rc<Node>, job: &PullJob, error: &ReadError) {

@@ -256,6 +256,22 @@ impl Refusal {
         Self::new(ResponseCode::SUBSCRIPTION_PARSE_FAILED, "parse the consumer's subscription failed")
     }
 
+    /// The SQL92 expression of a subscription that a heartbeat announced does not compile.
+    pub fn filter_data_missing() -> Self {
+        Self::new(
+            ResponseCode::FILTER_DATA_NOT_EXIST,
+            "The broker's consumer filter data is not exist!Your expression may be wrong!",
+        )
+    }
+
+    /// An expression that a consumer has checked before it starts. RocketMQ's remark is a message of its parser.
+    pub fn expression_invalid(why: impl std::fmt::Display) -> Self {
+        Self::new(
+            ResponseCode::SUBSCRIPTION_PARSE_FAILED,
+            format!("the consumer's expression is not understood: {why}"),
+        )
+    }
+
     /// An expression type that this broker does not filter by.
     pub fn filter_unsupported(expression_type: &str) -> Self {
         Self::new(

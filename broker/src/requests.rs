@@ -19,6 +19,7 @@ use ringmq_rt::wall_ms;
 
 use crate::control::Changes;
 use crate::control_shard::ControlShard;
+use crate::filter;
 use crate::mail::{Answer, Ask, ControlJob, QueueEnds, Told};
 use crate::member::{self, Sender};
 use crate::offset::{Commit, OffsetTable};
@@ -84,7 +85,7 @@ async fn serve(control: &Rc<ControlShard>, job: &ControlJob, view: &HeaderView<'
     match RequestCode(view.code) {
         RequestCode::HEART_BEAT => heartbeat(control, job, view, &body).await,
         RequestCode::UNREGISTER_CLIENT => unregister(control, job, view).await,
-        RequestCode::CHECK_CLIENT_CONFIG => check_client(&body),
+        RequestCode::CHECK_CLIENT_CONFIG => check_client(control.node.settings.property_filter, &body),
         RequestCode::GET_CONSUMER_LIST_BY_GROUP => consumer_list(control, view),
         RequestCode::LOCK_BATCH_MQ => lock(control, &body),
         RequestCode::UNLOCK_BATCH_MQ => unlock(control, &body),
@@ -156,10 +157,11 @@ async fn unregister(control: &Rc<ControlShard>, job: &ControlJob, view: &HeaderV
 }
 
 /// Asked by consumers with another expression type than tags, before they start.
-fn check_client(body: &[u8]) -> Outcome {
+fn check_client(property_filter: bool, body: &[u8]) -> Outcome {
     let subscription = CheckClientConfig::parse(body)?.subscription_data;
     if !is_tag_type(Some(&subscription.expression_type)) {
-        return Err(Refusal::filter_unsupported(&subscription.expression_type));
+        filter::check(property_filter, &subscription)?;
+        return Ok(Good::default());
     }
     TagFilter::parse(Some(&subscription.sub_string)).map_err(|_| Refusal::subscription_unparsable())?;
     Ok(Good::default())

@@ -57,6 +57,10 @@ pub struct Settings {
     pub short_polling: Duration,
     /// `litePullMessageEnable`
     pub lite_pull: bool,
+    /// `enablePropertyFilter`: whether consumers may filter by SQL92.
+    pub property_filter: bool,
+    /// `filterSupportRetry`: whether a message that comes again must match the subscription to its original topic.
+    pub filter_retried: bool,
     /// `maxTransferCountOnMessageInMemory`
     pub pull_messages_max: usize,
     /// `maxTransferBytesOnMessageInMemory`

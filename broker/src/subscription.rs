@@ -1,11 +1,12 @@
 //! What each consumer group subscribes to, as its heartbeats said, for pulls that do not bring their subscription along.
 //! The control shard keeps the original in its member table and sends every change to the other shards, each of which
-//! pulls from its own copy. Filtering itself is not here.
+//! pulls from its own copy. SQL92 expressions are compiled here, once for all of them. Filtering itself is not here.
 
 use crate::refusal::Refusal;
 use foldhash::HashMap;
 use ringmq_protocol::body::{MessageModel, SubscriptionData};
-use ringmq_protocol::filter::is_tag_type;
+use ringmq_protocol::filter::{SQL92, is_tag_type};
+use ringmq_protocol::sql::SqlFilter;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -16,7 +17,43 @@ pub struct GroupSubscriptions {
     pub group: Arc<str>,
     /// Whether the group shares messages or every member gets all of them.
     pub message_model: MessageModel,
-    topics: BTreeMap<String, SubscriptionData>,
+    topics: BTreeMap<String, Subscription>,
+}
+
+/// A subscription to one topic.
+#[derive(Debug, Clone, PartialEq)]
+struct Subscription {
+    data: SubscriptionData,
+    /// Of SQL92 only, and only if the expression compiles.
+    sql: Option<Arc<SqlFilter>>,
+}
+
+impl Subscription {
+    fn new(data: &SubscriptionData) -> Self {
+        Self { data: data.clone(), sql: compile(data) }
+    }
+
+    /// Takes over a newer version, which mostly has the same expression.
+    fn update(&mut self, data: &SubscriptionData) {
+        let same = self.data.expression_type == data.expression_type && self.data.sub_string == data.sub_string;
+        if !same {
+            self.sql = compile(data);
+        }
+        self.data = data.clone();
+    }
+}
+
+fn compile(data: &SubscriptionData) -> Option<Arc<SqlFilter>> {
+    if data.expression_type != SQL92 {
+        return None;
+    }
+    match SqlFilter::parse(&data.sub_string) {
+        Ok(filter) => Some(Arc::new(filter)),
+        Err(error) => {
+            tracing::warn!(topic = %data.topic, %error, "a subscription's expression is not understood, its pulls are refused");
+            None
+        }
+    }
 }
 
 /// What a pull without its own subscription says of the one it relies on.
@@ -33,6 +70,8 @@ pub struct Asked<'a> {
 pub struct Subscribed<'a> {
     /// The stored subscription.
     pub data: &'a SubscriptionData,
+    /// Its expression, if it is SQL92 and compiles.
+    pub sql: Option<&'a Arc<SqlFilter>>,
     /// The client has a newer subscription than the one stored and did not say whether its expression differs. Every
     /// message is then delivered, and the client, which filters tags itself, drops what it does not want; the stored
     /// expression could skip messages for good.
@@ -61,10 +100,10 @@ impl GroupSubscriptions {
         for new in listed {
             match self.topics.get_mut(&new.topic) {
                 None => {
-                    self.topics.insert(new.topic.clone(), new.clone());
+                    self.topics.insert(new.topic.clone(), Subscription::new(new));
                     changed = true;
                 }
-                Some(old) if new.sub_version > old.sub_version => *old = new.clone(),
+                Some(old) if new.sub_version > old.data.sub_version => old.update(new),
                 Some(_) => {}
             }
         }
@@ -77,12 +116,22 @@ impl GroupSubscriptions {
 
     /// The subscription to one topic.
     pub fn get(&self, topic: &str) -> Option<&SubscriptionData> {
-        self.topics.get(topic)
+        self.topics.get(topic).map(|subscription| &subscription.data)
+    }
+
+    /// The SQL92 filter of one topic's messages, if it has one.
+    pub fn sql(&self, topic: &str) -> Option<&Arc<SqlFilter>> {
+        self.topics.get(topic)?.sql.as_ref()
+    }
+
+    /// Whether any topic's messages are filtered by SQL92.
+    pub fn has_sql(&self) -> bool {
+        self.topics.values().any(|subscription| subscription.sql.is_some())
     }
 
     /// All subscriptions, sorted by topic.
     pub fn iter(&self) -> impl Iterator<Item = &SubscriptionData> {
-        self.topics.values()
+        self.topics.values().map(|subscription| &subscription.data)
     }
 
     /// True when no subscription is known.
@@ -96,13 +145,14 @@ impl GroupSubscriptions {
         if !may_broadcast && self.message_model == MessageModel::Broadcasting {
             return Err(Refusal::broadcasting_forbidden(&self.group));
         }
-        let data = self.topics.get(topic).ok_or_else(Refusal::subscription_missing)?;
+        let Subscription { data, sql } = self.topics.get(topic).ok_or_else(Refusal::subscription_missing)?;
+        let subscribed = |deliver_all| Subscribed { data, sql: sql.as_ref(), deliver_all };
         if data.sub_version >= asked.version {
-            return Ok(Subscribed { data, deliver_all: false });
+            return Ok(subscribed(false));
         }
         match asked.expression {
-            Some(expression) if expression == data.sub_string => Ok(Subscribed { data, deliver_all: false }),
-            None | Some("") if is_tag_type(Some(&data.expression_type)) => Ok(Subscribed { data, deliver_all: true }),
+            Some(expression) if expression == data.sub_string => Ok(subscribed(false)),
+            None | Some("") if is_tag_type(Some(&data.expression_type)) => Ok(subscribed(true)),
             _ => Err(Refusal::subscription_not_latest()),
         }
     }
@@ -179,6 +229,27 @@ mod tests {
         let refusal = sql.for_pull("T", asked(101, None), true).unwrap_err();
         assert_eq!(refusal.code, ResponseCode::SUBSCRIPTION_NOT_LATEST);
         assert!(sql.for_pull("T", asked(101, Some("a = 1")), true).is_ok());
+    }
+
+    #[test]
+    fn an_expression_is_compiled_once_for_all_versions_that_have_it() {
+        let listed = |expression: &str, version| SubscriptionData {
+            topic: "T".to_owned(),
+            sub_string: expression.to_owned(),
+            expression_type: "SQL92".to_owned(),
+            sub_version: version,
+            ..SubscriptionData::default()
+        };
+        let mut group = group("a = 1", "SQL92");
+        let first = Arc::clone(group.sql("T").unwrap());
+        group.merge(&[listed("a = 1", 101)]);
+        assert!(Arc::ptr_eq(&first, group.sql("T").unwrap()));
+        group.merge(&[listed("a = 2", 102)]);
+        assert!(group.sql("T").unwrap().matches("a\u{1}2\u{2}"));
+        group.merge(&[listed("a = ", 103)]);
+        assert!(group.sql("T").is_none() && !group.has_sql());
+        group.merge(&[listed("a = 3", 102)]);
+        assert!(group.sql("T").is_none(), "an older version changes nothing");
     }
 
     #[test]

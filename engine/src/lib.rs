@@ -55,7 +55,7 @@ pub use error::{AppendError, OpenError, Poisoned, ReadError};
 pub use keys::{Found, KeyKind, KeyQuery, Keys};
 pub use options::{FlushPolicy, ShardOptions};
 pub use position::{Epoch, Position, QueueId, QueueOffset, ShardId};
-pub use read::{ReadBatch, ReadPlan, ReadRequest, ReadStatus};
+pub use read::{ReadBatch, ReadPlan, ReadRequest, ReadStatus, Select};
 pub use runs::RunStats;
 pub use shard::{Recovery, Shard, ShardStats};
 pub use state::{Draft, Ticket};

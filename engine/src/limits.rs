@@ -107,6 +107,9 @@ pub const OPEN_SEGMENTS: usize = 64;
 /// Queue entries that one read examines, matching or not; the reader then goes on from there.
 pub const SCAN_MAX: u64 = 800;
 
+/// Bytes of records that one read looks at and does not want; the reader then goes on from there.
+pub const REFUSED_BYTES_MAX: u64 = 4 << 20;
+
 /// Bytes that recovery reads at once.
 pub const SCAN_WINDOW: u64 = 4 << 20;
 

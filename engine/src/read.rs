@@ -64,6 +64,29 @@ pub struct ReadRequest<'a> {
     pub max_bytes: u64,
 }
 
+/// What a reader wants of a queue's messages.
+pub trait Select {
+    /// By the tag hash of its entry, before the message is looked for.
+    fn wants_tags(&mut self, tags_code: i64) -> bool;
+
+    /// By the whole record. One that is refused costs the reader no message and no byte of its request.
+    fn wants_record(&mut self, _record: &[u8]) -> bool {
+        true
+    }
+
+    /// Asked before each message: whether looking at records has cost enough for one read. The reader then goes on from
+    /// there with its next one.
+    fn is_spent(&self) -> bool {
+        false
+    }
+}
+
+impl<F: FnMut(i64) -> bool> Select for F {
+    fn wants_tags(&mut self, tags_code: i64) -> bool {
+        self(tags_code)
+    }
+}
+
 /// What memory could answer.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "looked at once, where it is made")]
@@ -93,6 +116,8 @@ struct Walk<'a> {
     /// Next queue offset to examine.
     at: u64,
     examined: u64,
+    /// Bytes of the records that were looked at and not wanted.
+    refused_bytes: u64,
     /// What was fetched for the place where the walk stopped.
     block: Option<(u32, IndexBlock)>,
     record: Option<(Entry, Slice)>,
@@ -101,7 +126,16 @@ struct Walk<'a> {
 impl<'a> Walk<'a> {
     fn new(request: ReadRequest<'a>) -> Self {
         let at = request.offset.0;
-        Self { request, records: SmallVec::new(), bytes: 0, at, examined: 0, block: None, record: None }
+        Self {
+            request,
+            records: SmallVec::new(),
+            bytes: 0,
+            at,
+            examined: 0,
+            refused_bytes: 0,
+            block: None,
+            record: None,
+        }
     }
 
     fn answer(&mut self, status: ReadStatus, next: u64, min: u64, max: u64) -> ReadBatch {
@@ -115,7 +149,7 @@ impl<'a> Walk<'a> {
         &mut self,
         core: &Core,
         state: &mut State,
-        filter: &mut dyn FnMut(i64) -> bool,
+        select: &mut dyn Select,
     ) -> Result<Result<ReadBatch, Missing>, ReadError> {
         let confirmed = state.confirmed();
         let found = state.queues.find(self.request.topic, self.request.queue_id);
@@ -142,7 +176,7 @@ impl<'a> Walk<'a> {
             let left = usize::try_from(max - self.at).unwrap_or(usize::MAX);
             self.records.reserve_exact(left.min(self.request.max_messages).min(RESERVE_MAX));
         }
-        while self.at < max && self.examined < limits::SCAN_MAX && self.records.len() < self.request.max_messages {
+        while self.at < max && self.records.len() < self.request.max_messages && !self.is_spent(select) {
             let entry = match queue.place(self.at) {
                 Place::Tail(entry) => entry,
                 Place::Nowhere => break,
@@ -154,7 +188,7 @@ impl<'a> Walk<'a> {
                     }
                 }
             };
-            if filter(entry.tags_code) {
+            if select.wants_tags(entry.tags_code) {
                 if !self.records.is_empty() && self.bytes + u64::from(entry.size) > self.request.max_bytes {
                     break;
                 }
@@ -164,8 +198,12 @@ impl<'a> Walk<'a> {
                     let position = Position::new(core.shard, entry.offset);
                     return Err(ReadError::Damaged { position, expected: "the record that its queue names" });
                 }
-                self.bytes += slice.len() as u64;
-                self.records.push(slice);
+                if select.wants_record(&slice) {
+                    self.bytes += slice.len() as u64;
+                    self.records.push(slice);
+                } else {
+                    self.refused_bytes += slice.len() as u64;
+                }
             }
             self.at += 1;
             self.examined += 1;
@@ -173,6 +211,13 @@ impl<'a> Walk<'a> {
         let status = if self.records.is_empty() { ReadStatus::NoMatchedMessage } else { ReadStatus::Found };
         let at = self.at;
         Ok(Ok(self.answer(status, at, min, max)))
+    }
+
+    /// Whether this walk has done enough for one read. Each examines one message at least, so that a reader that goes on
+    /// behind the last one gets to the end.
+    fn is_spent(&self, select: &dyn Select) -> bool {
+        self.examined >= limits::SCAN_MAX
+            || (self.examined > 0 && (self.refused_bytes >= limits::REFUSED_BYTES_MAX || select.is_spent()))
     }
 
     /// A block of the index from memory; the last one is kept at hand.
@@ -194,13 +239,9 @@ impl<'a> Walk<'a> {
 }
 
 /// What memory has. Records that are found before the first one on disk are an answer too.
-pub(crate) fn read(
-    core: &Core,
-    request: ReadRequest<'_>,
-    filter: &mut dyn FnMut(i64) -> bool,
-) -> Result<ReadPlan, ReadError> {
+pub(crate) fn read(core: &Core, request: ReadRequest<'_>, select: &mut dyn Select) -> Result<ReadPlan, ReadError> {
     let mut walk = Walk::new(request);
-    match core.with_mut(|s| walk.go_on(core, s, filter))? {
+    match core.with_mut(|s| walk.go_on(core, s, select))? {
         Ok(batch) => Ok(ReadPlan::Ready(batch)),
         Err(_) if walk.records.is_empty() => Ok(ReadPlan::Cold),
         Err(_) => {
@@ -215,11 +256,11 @@ pub(crate) fn read(
 pub(crate) async fn read_cold(
     core: &Rc<Core>,
     request: ReadRequest<'_>,
-    filter: &mut dyn FnMut(i64) -> bool,
+    select: &mut dyn Select,
 ) -> Result<ReadBatch, ReadError> {
     let mut walk = Walk::new(request);
     loop {
-        match core.with_mut(|s| walk.go_on(core, s, filter))? {
+        match core.with_mut(|s| walk.go_on(core, s, select))? {
             Ok(batch) => return Ok(batch),
             Err(Missing::Index { block, first }) => {
                 let head = BlockHead::new(request.topic, request.queue_id, first);

@@ -19,7 +19,7 @@ use crate::log::{Log, Writer};
 use crate::options::{FlushPolicy, ShardOptions};
 use crate::position::{Epoch, Position, QueueId, QueueOffset, ShardId};
 use crate::prepare;
-use crate::read::{self, ReadBatch, ReadPlan, ReadRequest};
+use crate::read::{self, ReadBatch, ReadPlan, ReadRequest, Select};
 use crate::recover::{self, Known, Recovered};
 use crate::runs::{self, RunStats, Runs};
 use crate::segment::Segments;
@@ -251,8 +251,20 @@ impl Shard {
     ///
     /// # Errors
     /// What is in memory is not what the queue names.
-    pub fn read(&self, request: ReadRequest<'_>, filter: &mut dyn FnMut(i64) -> bool) -> Result<ReadPlan, ReadError> {
-        read::read(&self.core, request, filter)
+    pub fn read(
+        &self,
+        request: ReadRequest<'_>,
+        mut filter: &mut dyn FnMut(i64) -> bool,
+    ) -> Result<ReadPlan, ReadError> {
+        self.read_selected(request, &mut filter)
+    }
+
+    /// The same, for a reader that may have to see a record to know whether it wants it.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_selected(&self, request: ReadRequest<'_>, select: &mut dyn Select) -> Result<ReadPlan, ReadError> {
+        read::read(&self.core, request, select)
     }
 
     /// Reads from memory and disk.
@@ -262,9 +274,21 @@ impl Shard {
     pub async fn read_cold(
         &self,
         request: ReadRequest<'_>,
-        filter: &mut dyn FnMut(i64) -> bool,
+        mut filter: &mut dyn FnMut(i64) -> bool,
     ) -> Result<ReadBatch, ReadError> {
-        read::read_cold(&self.core, request, filter).await
+        self.read_cold_selected(request, &mut filter).await
+    }
+
+    /// The same, for a reader that may have to see a record to know whether it wants it.
+    ///
+    /// # Errors
+    /// As [`read_cold`](Self::read_cold).
+    pub async fn read_cold_selected(
+        &self,
+        request: ReadRequest<'_>,
+        select: &mut dyn Select,
+    ) -> Result<ReadBatch, ReadError> {
+        read::read_cold(&self.core, request, select).await
     }
 
     /// First offset of a queue, and the one behind the last message that readers see; `None` for an unknown queue.

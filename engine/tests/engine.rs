@@ -13,5 +13,6 @@ mod engine {
     mod model;
     mod real;
     mod scale;
+    mod select;
     mod support;
 }

@@ -152,6 +152,8 @@ fn settings(config: &BrokerConfig, found: &Found<'_>) -> Result<Settings, Failur
         long_polling: config.long_polling_enable,
         short_polling: Duration::from_millis(config.short_polling_time_ms),
         lite_pull: config.lite_pull_message_enable,
+        property_filter: config.enable_property_filter,
+        filter_retried: config.filter_support_retry,
         pull_messages_max: config.max_transfer_count as usize,
         pull_bytes_max: u64::from(config.max_transfer_bytes),
         flush_timeout: Duration::from_millis(config.sync_flush_timeout_ms),

@@ -92,6 +92,16 @@ pub(crate) fn server_classpath(version: &str) -> String {
     format!("{}/*", built("server", version).join("lib").display())
 }
 
+/// The program that asks Apache's SQL92 filter of `version`.
+pub(crate) fn filter(version: &str, home: &Path) -> Command {
+    let out = built("filter", version);
+    let mut java = jvm("512m", home);
+    java.arg("-cp")
+        .arg(format!("{}:{}/*", out.join("build/classes").display(), out.join("lib").display()))
+        .arg("ringmq.filter.Ask");
+    java
+}
+
 /// The Java client of one version, with one of the two header encodings.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {

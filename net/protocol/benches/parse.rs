@@ -1,5 +1,5 @@
 //! What this crate costs per message: a frame's lengths checked, a Java V2 send header read and typed, a record written,
-//! a reply written.
+//! a reply written, a message's properties asked whether an SQL92 filter wants them.
 
 #![expect(clippy::unwrap_used, reason = "the inputs are constants that parse")]
 
@@ -13,6 +13,7 @@ use ringmq_protocol::host::Host;
 use ringmq_protocol::id::offset_msg_id;
 use ringmq_protocol::message::{BODY_MAX_DEFAULT, Property, Record, RecordSpec};
 use ringmq_protocol::properties::{CLUSTER, MSG_REGION, TRACE_ON};
+use ringmq_protocol::sql::SqlFilter;
 
 /// As the Java client 5.x writes it, some 500 bytes.
 const HEADER: &str = concat!(
@@ -104,5 +105,28 @@ fn reply(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, frame, header, record, reply);
+fn sql(criterion: &mut Criterion) {
+    // As a stored message has them: the application's, the client's and the broker's.
+    const PROPERTIES: &str = "region\u{1}hangzhou\u{2}price\u{1}42.5\u{2}count\u{1}17\u{2}KEYS\u{1}order-188\u{2}\
+        MSG_REGION\u{1}DefaultRegion\u{2}UNIQ_KEY\u{1}7F00000142B218B4AAC28A5A4F2D0001\u{2}\
+        CLUSTER\u{1}DefaultCluster\u{2}TAGS\u{1}TagA\u{2}WAIT\u{1}true\u{2}TRACE_ON\u{1}true\u{2}";
+    let mut group = criterion.benchmark_group("sql");
+    group.throughput(Throughput::Elements(1));
+    for (name, expression) in [
+        ("one string", "region = 'hangzhou'"),
+        ("range", "count BETWEEN 10 AND 20"),
+        ("four conditions", "region IN ('hangzhou', 'beijing') AND price > 40.0 AND count < 20 AND discount IS NULL"),
+    ] {
+        let filter = SqlFilter::parse(expression).unwrap();
+        assert!(filter.matches(PROPERTIES));
+        group.bench_function(name, |bencher| bencher.iter(|| filter.matches(black_box(PROPERTIES))));
+    }
+    let expression = "region IN ('hangzhou', 'beijing') AND price > 40.0 AND count < 20 AND discount IS NULL";
+    group.bench_function("read an expression", |bencher| {
+        bencher.iter(|| SqlFilter::parse(black_box(expression)).unwrap().cost());
+    });
+    group.finish();
+}
+
+criterion_group!(benches, frame, header, record, reply, sql);
 criterion_main!(benches);

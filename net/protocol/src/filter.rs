@@ -1,6 +1,6 @@
 //! The tag expression of a subscription: `*` or tags joined by `||`.
 //!
-//! A broker compares hashes, the consumer compares tags; both sets come from here. SQL expressions do not.
+//! A broker compares hashes, the consumer compares tags; both sets come from here. SQL expressions are [`crate::sql`]'s.
 
 use thiserror::Error;
 

@@ -8,7 +8,7 @@ mod write;
 
 use thiserror::Error;
 
-pub use self::read::{Peek, Record, peek};
+pub use self::read::{Peek, Record, peek, properties_of};
 pub use self::write::{Property, RecordSpec, set_position, set_queue_offset, set_store_timestamp};
 
 /// The magic of a record whose topic length takes one byte.

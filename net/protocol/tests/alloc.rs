@@ -16,6 +16,7 @@ use ringmq_protocol::id::offset_msg_id;
 use ringmq_protocol::message::{BODY_MAX_DEFAULT, Property, Record, RecordSpec};
 use ringmq_protocol::names;
 use ringmq_protocol::properties::{CLUSTER, MSG_REGION, TRACE_ON};
+use ringmq_protocol::sql::SqlFilter;
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
@@ -141,6 +142,16 @@ fn a_pull_header_and_a_typed_reply_allocate_nothing() {
         let mut writer = ReplyHead { code: 0, opaque: view.opaque, remark: Some("FOUND") }.begin(&mut reply);
         SendResponse { queue_offset: 9, ..SendResponse::default() }.encode(&mut writer);
         writer.finish(1 << 20).unwrap();
+    });
+    assert_eq!(count, 0);
+}
+
+#[test]
+fn a_filter_is_asked_without_allocating() {
+    let filter = SqlFilter::parse("a BETWEEN 1 AND 9 AND b IN ('x', 'y') AND c CONTAINS 'z' AND d > 0.5").unwrap();
+    let count = allocations(|| {
+        assert!(filter.matches(black_box("a\u{1}5\u{2}b\u{1}y\u{2}c\u{1}xyz\u{2}d\u{1}0x1p3\u{2}")));
+        assert!(!filter.matches(black_box("a\u{1}no number\u{2}")));
     });
     assert_eq!(count, 0);
 }

@@ -296,7 +296,8 @@ fn the_single_broker() {
     assert_eq!((config.broker_name.as_deref(), config.broker_ip1.as_deref()), (Some("broker-a"), Some("192.168.1.20")));
     assert_eq!(config.namesrv_addrs, ["192.168.1.20:9876"]);
     assert!(config.auto_create_topic_enable && config.auto_create_subscription_group);
-    assert!(settings.not_in_force().unwrap().contains("enablePropertyFilter = true"));
+    assert!(config.enable_property_filter);
+    assert_eq!(settings.not_in_force(), None);
 }
 
 #[test]

@@ -6,8 +6,8 @@ use super::super::key::{
     Kind::*,
 };
 use super::{
-    ACL, ADMISSION, COLD, DISCOVERY, FAILOVER, FRAME_BODY_MAX, INT, KIB, METRICS, OLD_LOGS, POOLS, REMOVED,
-    REPLICATION, SQL, STATS, keys,
+    ACL, ADMISSION, BITMAP, COLD, DISCOVERY, FAILOVER, FRAME_BODY_MAX, INT, KIB, METRICS, OLD_LOGS, POOLS, REMOVED,
+    REPLICATION, STATS, keys,
 };
 
 const ACTING: &str = "acting masters";
@@ -45,12 +45,12 @@ keys! {
     "litePullMessageEnable" Bool, "true", Honoured, "Whether lite pull (361) is served.";
     "channelExpiredTimeout" Int { min: 1_000, max: 86_400_000 }, "120000", NotBuilt("forgetting clients after another time than 120000"), "Milliseconds without a heartbeat after which a client is forgotten.";
     "startAcceptSendRequestTimeStamp" Int { min: 0, max: i64::MAX }, "0", Honoured, "Time in milliseconds since 1970 before which sends are refused.";
-    "enablePropertyFilter" Bool, "false", NotBuilt(SQL), "Whether consumers may filter by message properties.";
-    "enableCalcFilterBitMap" Bool, "false", NotBuilt(SQL), "Whether filters are evaluated when a message is stored.";
-    "expectConsumerNumUseFilter" INT, "32", NotBuilt(SQL), "Consumers with filters that a bloom filter is sized for.";
-    "maxErrorRateOfBloomFilter" INT, "20", NotBuilt(SQL), "Percent of wrong hits of the bloom filter.";
-    "filterDataCleanTimeSpan" INT, "86400000", NotBuilt(SQL), "Milliseconds after which filters of absent consumers are dropped.";
-    "filterSupportRetry" Bool, "false", NotBuilt(SQL), "Whether filters apply to retried messages.";
+    "enablePropertyFilter" Bool, "false", Honoured, "Whether consumers may filter by message properties (SQL92).";
+    "enableCalcFilterBitMap" Bool, "false", NoOp(BITMAP), "Whether filters are evaluated when a message is stored.";
+    "expectConsumerNumUseFilter" INT, "32", NoOp(BITMAP), "Consumers with filters that a bloom filter is sized for.";
+    "maxErrorRateOfBloomFilter" INT, "20", NoOp(BITMAP), "Percent of wrong hits of the bloom filter.";
+    "filterDataCleanTimeSpan" INT, "86400000", NoOp("a filter lives as long as the subscription it belongs to"), "Milliseconds after which filters of absent consumers are dropped.";
+    "filterSupportRetry" Bool, "false", Honoured, "Whether the SQL92 filter of the original topic applies to retried messages.";
     "rejectPullConsumerEnable" Bool, "false", NotBuilt("refusing pull consumers"), "Whether pull consumers are refused.";
     "flushConsumerOffsetHistoryInterval" INT, "60000", NoOp("offsets are written at flushConsumerOffsetInterval"), "Milliseconds between looks at stale offsets.";
     "subscriptionExpiredTimeout" INT, "600000", NotBuilt("expiry of subscriptions"), "Milliseconds without a heartbeat after which a subscription is forgotten.";

@@ -43,6 +43,7 @@ const ROCKSDB: &str = "there is one queue index, and it is not RocksDB";
 const NETTY: &str = "sockets are served by io_uring on the shard's core, not by Netty";
 const REMOVED: &str = "RocketMQ removed it";
 const NEVER: &str = "no version of RocketMQ reads it: the path derives from storePathRootDir";
+const BITMAP: &str = "a filter is asked when a message is pulled, and no bitmap is kept";
 const OLD_LOGS: &str = "what is logged is chosen by the log filter";
 
 const REPLICATION: &str = "replication";
@@ -50,7 +51,6 @@ const FAILOVER: &str = "automatic fail-over";
 const RETENTION: &str = "retention";
 const DELAY: &str = "delayed messages";
 const POP_MODE: &str = "pop consumption";
-const SQL: &str = "filtering by properties (SQL92)";
 const METRICS: &str = "metrics";
 const ACL: &str = "access control";
 const QUERY: &str = "query by key";

@@ -1,5 +1,7 @@
 //! Reading a record: every length is checked once, so that the accessors cannot fail.
 
+use std::borrow::Cow;
+
 use super::{
     FILLER_MIN, MAGIC_FILLER, MAGIC_V1, MAGIC_V2, RECORD_MAX, RECORD_MIN, RecordError, TOPIC_MAX, TOPIC_V1_MAX,
 };
@@ -31,22 +33,18 @@ pub fn peek(bytes: &[u8]) -> Result<Peek, RecordError> {
     }
 }
 
-/// One record, borrowed and checked.
-#[derive(Clone, Copy, Debug)]
-pub struct Record<'a> {
+/// Where the parts of a record are; every length is checked, no text is.
+struct Parts<'a> {
     bytes: &'a [u8],
-    /// Where the store timestamp begins: behind the born host.
     store_at: usize,
-    /// Where the reconsume times begin: behind the store host.
     tail_at: usize,
     body: &'a [u8],
-    topic: &'a str,
-    properties: &'a str,
+    topic: &'a [u8],
+    properties: &'a [u8],
 }
 
-impl<'a> Record<'a> {
-    /// Reads the record that `bytes` begin with, and its length.
-    pub fn parse(bytes: &'a [u8]) -> Result<(Record<'a>, usize), RecordError> {
+impl<'a> Parts<'a> {
+    fn parse(bytes: &'a [u8]) -> Result<Parts<'a>, RecordError> {
         let total = match peek(bytes)? {
             Peek::Record(total) => total,
             Peek::Filler(total) => return Err(RecordError::Filler(total)),
@@ -72,9 +70,39 @@ impl<'a> Record<'a> {
         if usize::try_from(properties_len) != Ok(rest.len()) {
             return Err(length("properties length"));
         }
+        Ok(Parts { bytes, store_at, tail_at, body, topic, properties: rest })
+    }
+}
+
+/// The property string of the record that `bytes` begin with. What is no UTF-8 in it is replaced, as Java does; only then
+/// is it copied.
+///
+/// # Errors
+/// The bytes are no whole record.
+pub fn properties_of(bytes: &[u8]) -> Result<Cow<'_, str>, RecordError> {
+    Parts::parse(bytes).map(|parts| String::from_utf8_lossy(parts.properties))
+}
+
+/// One record, borrowed and checked.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    bytes: &'a [u8],
+    /// Where the store timestamp begins: behind the born host.
+    store_at: usize,
+    /// Where the reconsume times begin: behind the store host.
+    tail_at: usize,
+    body: &'a [u8],
+    topic: &'a str,
+    properties: &'a str,
+}
+
+impl<'a> Record<'a> {
+    /// Reads the record that `bytes` begin with, and its length.
+    pub fn parse(bytes: &'a [u8]) -> Result<(Record<'a>, usize), RecordError> {
+        let Parts { bytes, store_at, tail_at, body, topic, properties } = Parts::parse(bytes)?;
         let topic = std::str::from_utf8(topic).map_err(|_| RecordError::Utf8("topic"))?;
-        let properties = std::str::from_utf8(rest).map_err(|_| RecordError::Utf8("properties"))?;
-        Ok((Record { bytes, store_at, tail_at, body, topic, properties }, total))
+        let properties = std::str::from_utf8(properties).map_err(|_| RecordError::Utf8("properties"))?;
+        Ok((Record { bytes, store_at, tail_at, body, topic, properties }, bytes.len()))
     }
 
     /// The record itself, as it is stored and sent.

@@ -41,6 +41,9 @@ public final class Driver {
             case "pull":
                 Pull.run(options);
                 break;
+            case "select":
+                Select.run(options);
+                break;
             case "offsets":
                 Offsets.run(options);
                 break;

@@ -1,5 +1,9 @@
 package ringmq.driver;
 
+import java.io.BufferedReader;
+import java.io.IOException;
+import java.io.InputStreamReader;
+import java.nio.charset.StandardCharsets;
 import java.util.Set;
 import java.util.TreeSet;
 import java.util.concurrent.ConcurrentHashMap;
@@ -12,14 +16,16 @@ import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.ConsumeOrderlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerOrderly;
+import org.apache.rocketmq.client.exception.MQClientException;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
 
 /**
  * A push consumer of {@code --topic} in {@code --group}: a line {@code started}, one {@code message} each, one
- * {@code assigned} whenever its queues of the topic change. Ends after {@code --count} messages, or when standard
- * input says anything or ends. {@code --orderly true} consumes a queue at a time under the broker's locks;
+ * {@code assigned} whenever its queues of the topic change; or one {@code refused} if it cannot start. Ends after
+ * {@code --count} messages, or when standard input ends or says anything but {@code sql} and an expression, which changes
+ * the subscription. {@code --orderly true} consumes a queue at a time under the broker's locks;
  * {@code --fail-first true} hands each message back once; {@code --sql} filters by properties instead of {@code --sub}.
  */
 final class Push {
@@ -69,9 +75,15 @@ final class Push {
                 return good ? ConsumeConcurrentlyStatus.CONSUME_SUCCESS : ConsumeConcurrentlyStatus.RECONSUME_LATER;
             });
         }
-        consumer.start();
+        try {
+            consumer.start();
+        } catch (MQClientException e) {
+            new Line("refused").error(e).print();
+            consumer.shutdown();
+            return;
+        }
         new Line("started").with("clientId", consumer.buildMQClientId()).print();
-        endWithInput();
+        followInput(consumer, topic);
         watchAssignment(consumer, topic);
         consumer.shutdown();
     }
@@ -85,11 +97,16 @@ final class Push {
         return !hold;
     }
 
-    private void endWithInput() {
+    /** A line {@code sql <expression>} changes the subscription; any other, and the input's end, ends the run. */
+    private void followInput(DefaultMQPushConsumer consumer, String topic) {
         Thread reader = new Thread(() -> {
+            BufferedReader input = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
             try {
-                System.in.read();
-            } catch (java.io.IOException e) {
+                for (String line = input.readLine(); line != null && line.startsWith("sql "); line = input.readLine()) {
+                    consumer.subscribe(topic, MessageSelector.bySql(line.substring(4)));
+                    new Line("subscribed").with("sql", line.substring(4)).print();
+                }
+            } catch (IOException | MQClientException e) {
                 e.printStackTrace();
             }
             end.countDown();

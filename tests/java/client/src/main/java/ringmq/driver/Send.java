@@ -14,7 +14,9 @@ import org.apache.rocketmq.common.message.MessageQueue;
 /**
  * Sends {@code --count} messages named {@code <prefix>-<i>} to {@code --topic}, padded to {@code --size} bytes, in
  * {@code --mode} sync, async, oneway or batch (one batch of all). With {@code --queue} they go to that queue. One line
- * {@code sent} or {@code refused} a message; a batch gives one line; one-way sends give a line without a result.
+ * {@code sent} or {@code refused} a message; a batch gives one line; one-way sends give a line without a result. The user
+ * properties {@code --properties name=value,value;...} take their values in turn, with the number of the message for
+ * {@code {i}}.
  */
 final class Send {
     private Send() {
@@ -48,6 +50,13 @@ final class Send {
         }
         if (options.has("user")) {
             message.putUserProperty("user", options.text("user"));
+        }
+        if (options.has("properties")) {
+            for (String pair : options.text("properties").split(";")) {
+                String[] parts = pair.split("=", 2);
+                String[] values = parts[1].split(",");
+                message.putUserProperty(parts[0], values[i % values.length].replace("{i}", String.valueOf(i)));
+            }
         }
         if (options.has("delay-level")) {
             message.setDelayTimeLevel(options.number("delay-level", 0));
