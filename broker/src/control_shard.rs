@@ -22,6 +22,7 @@ use crate::node::Node;
 use crate::offset::{Commit, OffsetFile, OffsetTable};
 use crate::refusal::Refusal;
 use crate::requests;
+use crate::reset::ResetChange;
 use crate::runtime_info::{self, Boot};
 use crate::stats::History;
 use crate::table::{self, GROUPS_FILE, Loaded, OFFSETS_FILE, TOPICS_FILE, TableError};
@@ -214,6 +215,13 @@ impl ControlShard {
         for conn in &changes.close {
             let conn = ConnId(conn.0);
             node.tell(conn.shard(), Mail::Close(conn));
+        }
+    }
+
+    /// Nobody is told any more of what was reset for a topic or a group that is gone.
+    pub fn forget_resets(&self, change: &ResetChange) {
+        for shard in 0..self.node.post.shards() {
+            self.node.tell(shard, Mail::Reset(change.clone()));
         }
     }
 

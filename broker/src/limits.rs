@@ -79,6 +79,19 @@ pub const LOG_BUFFERS_SPARE: usize = 96 * 1024 * 1024;
 /// Sends that wait until a log shard takes messages again: a further one is answered SYSTEM_BUSY at once.
 pub const PARKED_SENDS_MAX: usize = 4096;
 
+/// Calls to one executor's clients that wait for their answers: a further one fails at once, and its caller is told.
+pub const CLIENT_CALLS_MAX: usize = 1024;
+
+/// Offsets that were reset and of which their groups have not heard yet: a reset that would exceed it is refused with
+/// SYSTEM_ERROR.
+pub const RESETS_MAX: usize = 100_000;
+
+/// Queues that a log shard looks at for one question of the control shard; more are asked about in parts.
+pub const LOOK_MAX: usize = 1024;
+
+/// Entries of a queue that one QUERY_CONSUME_QUEUE shows: more are cut off, and the tool asks again from there.
+pub const QUEUE_ENTRIES_MAX: usize = 1024;
+
 /// Posts that wait in one executor's mailbox: a request that finds it full is answered SYSTEM_BUSY.
 pub const MAILBOX_MAX: usize = 16_384;
 

@@ -3,14 +3,19 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use ringmq_engine::{QueueOffset, ReadStatus};
-use ringmq_net::{ConnId, Frame};
-use ringmq_protocol::command::HeaderView;
+use ringmq_engine::{Position, QueueOffset, ReadStatus};
+use ringmq_net::{ConnId, Frame, Response};
+use ringmq_protocol::body::ConsumeQueueEntries;
+use ringmq_protocol::command::{Command, HeaderView};
 use ringmq_protocol::filter::TagFilter;
 use ringmq_rt::net::Outbox;
 
-use crate::group_config::GroupChange;
+use crate::client_call::{ClientCall, NoAnswer};
+use crate::group_config::{Group, GroupChange};
+use crate::look::{Question, Seen};
 use crate::refusal::Refusal;
+use crate::requests::queue::EntryRange;
+use crate::reset::{GroupQueue, ResetChange};
 use crate::stats::Totals;
 use crate::subscription::SubscriptionChange;
 use crate::topic::{Topic, TopicChange};
@@ -88,10 +93,11 @@ pub struct PullJob {
     pub filter: Option<Arc<TagFilter>>,
     /// How long to wait for a message, in milliseconds; 0 answers at once.
     pub hold_ms: u64,
-    /// Group's `groupSysFlag`.
-    pub group_sys_flag: i32,
+    pub group: Arc<Group>,
     /// `brokerId` from which the group should read on.
     pub suggest_broker: i64,
+    /// Where the group is to read on, because an administrator said so.
+    pub reset: Option<i64>,
     /// Read again for a peer that had not taken its earlier answers.
     pub deferred: bool,
     /// Messages in its answer, once there is one.
@@ -140,6 +146,14 @@ pub enum Ask {
     Queue { log: u16, topic: Box<str>, queue_id: i32 },
     /// To every shard: drop the topic's messages.
     DropTopic { topic: Box<str> },
+    /// To the shard of a client's connection: put a request to it.
+    Call(Box<ClientCall>),
+    /// To a log's shard: look at queues.
+    Look { log: u16, questions: Vec<Question> },
+    /// To a log's shard: entries of a queue.
+    Entries(EntryRange),
+    /// To a log's shard: the record that begins there.
+    Record { log: u16, position: Position },
     /// To every shard: what it has counted, and the time of its oldest message if that is wanted.
     Totals { oldest: bool },
 }
@@ -160,7 +174,22 @@ pub enum Told {
     Refused(Refusal),
     Queue(QueueEnds),
     Totals(Box<Totals>),
+    Called(Box<Result<Response, NoAnswer>>),
+    Looked(Vec<Seen>),
+    Entries(Option<ConsumeQueueEntries>),
+    Record(Option<Vec<u8>>),
     Failed(String),
+}
+
+impl Told {
+    /// What stands in the place of the answer that was expected.
+    pub fn unexpected(self) -> Refusal {
+        match self {
+            Self::Refused(refusal) => refusal,
+            Self::Failed(why) => Refusal::failed(why),
+            other => Refusal::failed(format!("a shard answered another question: {other:?}")),
+        }
+    }
 }
 
 /// A post.
@@ -199,8 +228,18 @@ pub enum Mail {
         conn: ConnId,
         group: Arc<str>,
     },
+    /// To the shard of the connection: tell the client something that it does not answer.
+    Oneway {
+        conn: ConnId,
+        command: Box<Command>,
+        body: Vec<u8>,
+    },
     /// To the shard of the connection.
     Close(ConnId),
+    /// To every shard: offsets that were reset.
+    Reset(ResetChange),
+    /// To the control shard: a pull was told of a reset.
+    ResetTold(GroupQueue),
     Topic(TopicChange),
     Group(GroupChange),
     Subscription(SubscriptionChange),

@@ -14,19 +14,22 @@ use ringmq_rt::net::Outbox;
 use ringmq_rt::sync::Event;
 use slab::Slab;
 
+use crate::client_call::CallsUnderWay;
 use crate::control_shard::ControlShard;
 use crate::deferred::Deferred;
 use crate::group_config::GroupCopy;
 use crate::log::Log;
 use crate::mail::{Answer, Ask, Mail, Sent, Told};
 use crate::refusal::Refusal;
+use crate::requests::queue;
+use crate::reset::{ResetChange, Resets};
 use crate::send::Scratch;
 use crate::settings::Settings;
 use crate::start::Life;
 use crate::stats::Served;
 use crate::subscription::SubscriptionCopy;
 use crate::topic::TopicCopy;
-use crate::{pull, query, send, stats};
+use crate::{client_call, look, pull, query, send, stats};
 
 /// The executor that owns the control tables.
 pub const CONTROL: usize = 0;
@@ -49,6 +52,10 @@ pub struct Node {
     asked: RefCell<Slab<Rc<Asked>>>,
     pub scratch: RefCell<Scratch>,
     pub deferred: Deferred,
+    /// Calls to clients of this shard.
+    pub calls: CallsUnderWay,
+    /// For queues of this shard.
+    pub resets: Resets,
     pub served: Served,
     pub life: RefCell<Vec<Life>>,
     pub life_event: Event,
@@ -75,6 +82,8 @@ impl Node {
             asked: RefCell::default(),
             scratch: RefCell::default(),
             deferred: Deferred::default(),
+            calls: CallsUnderWay::default(),
+            resets: Resets::default(),
             served: Served::default(),
             life: RefCell::default(),
             life_event: Event::new(),
@@ -192,6 +201,13 @@ impl Node {
                 }
             }
             Mail::Notify { conn, group } => self.notify(conn, &group),
+            Mail::Oneway { conn, command, body } => client_call::tell_local(self, conn, *command, &body),
+            Mail::Reset(change) => self.reset(change),
+            Mail::ResetTold(queue) => {
+                if let Some(control) = self.control() {
+                    control.tables.borrow_mut().offsets.reset_told(&queue);
+                }
+            }
             Mail::Close(conn) => {
                 if let Some(conn) = self.registry.get(conn) {
                     conn.close();
@@ -279,6 +295,16 @@ impl Node {
         }
     }
 
+    /// Keeps a reset for the next pull of its group, and lets one that waits already look again.
+    fn reset(self: &Rc<Self>, change: ResetChange) {
+        self.resets.apply(change.clone());
+        if let ResetChange::Put(queue, _) = change {
+            for log in self.logs() {
+                log.wake_held(self, &queue.topic, queue.queue_id);
+            }
+        }
+    }
+
     fn asked_by(self: &Rc<Self>, from: usize, token: usize, ask: Ask) {
         let node = Rc::clone(self);
         ringmq_rt::spawn("ask", async move {
@@ -293,6 +319,10 @@ impl Node {
                 },
                 Ask::Queue { log, topic, queue_id } => query::ends(&node, log, &topic, queue_id).await,
                 Ask::DropTopic { topic } => query::drop_topic(&node, &topic).await,
+                Ask::Call(call) => Told::Called(Box::new(client_call::call_local(&node, *call).await)),
+                Ask::Look { log, questions } => look::answer(&node, log, &questions).await,
+                Ask::Entries(range) => queue::look_through(&node, &range).await,
+                Ask::Record { log, position } => query::record(&node, log, position).await,
                 Ask::Totals { oldest } => Told::Totals(Box::new(stats::totals(&node, oldest).await)),
             };
             node.tell(from, Mail::Told { token, told: Box::new(told) });

@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use ringmq_engine::{QueueOffset, ReadError};
+use ringmq_engine::{Position, QueueOffset, ReadError};
 use ringmq_net::{Conn, Frame};
 use ringmq_protocol::code::RequestCode;
 use ringmq_protocol::command::{ExtWriter, HeaderError, HeaderView};
@@ -111,6 +111,15 @@ pub async fn ends(node: &Rc<Node>, log: u16, topic: &str, queue_id: i32) -> Told
     };
     match last {
         Ok(last) => Told::Queue(QueueEnds { min: wire(min), max: wire(max), last_ms: last.unwrap_or(0) }),
+        Err(error) => Told::Failed(error.to_string()),
+    }
+}
+
+/// The record at a position, for the control shard.
+pub async fn record(node: &Rc<Node>, log: u16, position: Position) -> Told {
+    let Some(log) = node.log(log) else { return Told::Failed(format!("log shard {log} is not open")) };
+    match log.shard.record_at(position).await {
+        Ok(record) => Told::Record(record.map(|record| record.to_vec())),
         Err(error) => Told::Failed(error.to_string()),
     }
 }

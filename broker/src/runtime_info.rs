@@ -64,9 +64,7 @@ async fn totals(control: &ControlShard, oldest: bool) -> Result<Totals, Refusal>
     for shard in 0..node.post.shards() {
         match node.ask(shard, Ask::Totals { oldest }).await {
             Told::Totals(totals) => all.merge(&totals),
-            Told::Failed(why) => return Err(Refusal::failed(why)),
-            Told::Refused(refusal) => return Err(refusal),
-            Told::Done | Told::Queue(_) => {}
+            other => return Err(other.unexpected()),
         }
     }
     Ok(all)

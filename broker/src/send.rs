@@ -69,7 +69,8 @@ pub(crate) fn text(value: Value<'_>) -> Cow<'_, str> {
     value.as_plain().map_or_else(|| Cow::Owned(value.to_string()), Cow::Borrowed)
 }
 
-fn may_send(settings: &Settings, topic: &str) -> Result<(), Refusal> {
+/// Whether clients may send to the topic now, as far as its name and the broker's settings decide.
+pub(crate) fn may_send(settings: &Settings, topic: &str) -> Result<(), Refusal> {
     if wall_ms() < settings.accept_sends_from_ms {
         let from = settings.accept_sends_from_ms;
         return Err(Refusal::failed(format!("broker unable to service, until {from}")));
@@ -93,9 +94,7 @@ fn create_then_place(node: &Rc<Node>, conn: &Rc<Conn>, to: Answer, name: String,
         };
         match node.ask(CONTROL, ask).await {
             Told::Done => {}
-            Told::Refused(refusal) => return node.refuse(to, &refusal),
-            Told::Failed(why) => return node.refuse(to, &Refusal::failed(why)),
-            Told::Queue(_) | Told::Totals(_) => return node.refuse(to, &Refusal::topic_missing(&name)),
+            other => return node.refuse(to, &other.unexpected()),
         }
         let topic = node.topics.borrow().get(&name).cloned();
         match topic {

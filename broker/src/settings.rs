@@ -55,6 +55,8 @@ pub struct Settings {
     pub short_polling: Duration,
     /// `litePullMessageEnable`
     pub lite_pull: bool,
+    /// `useServerSideResetOffset`; without it consumers are asked to reset their offsets.
+    pub server_side_reset: bool,
     /// `maxTransferCountOnMessageInMemory`
     pub pull_messages_max: usize,
     /// `maxTransferBytesOnMessageInMemory`

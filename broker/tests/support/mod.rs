@@ -51,6 +51,7 @@ pub(crate) fn settings(store: &Path, executors: usize, flush: FlushPolicy) -> Se
         long_polling: true,
         short_polling: Duration::from_secs(1),
         lite_pull: true,
+        server_side_reset: true,
         pull_messages_max: 32,
         pull_bytes_max: 256 * 1024,
         flush_timeout: Duration::from_secs(5),
