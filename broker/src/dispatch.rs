@@ -56,6 +56,7 @@ fn handler(code: RequestCode) -> Option<Handler> {
         | RequestCode::SEND_REPLY_MESSAGE_V2
         | RequestCode::GET_CONSUME_STATS
         | RequestCode::GET_BROKER_CONSUME_STATS
+        | RequestCode::VIEW_BROKER_STATS_DATA
         | RequestCode::GET_CONSUMER_RUNNING_INFO
         | RequestCode::INVOKE_BROKER_TO_GET_CONSUMER_STATUS
         | RequestCode::QUERY_CONSUME_TIME_SPAN

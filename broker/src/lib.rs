@@ -9,7 +9,7 @@
 //! The map of the runtime around it: [`dispatch`] is the table of contents, [`send`], [`pull`] and [`query`] serve the data
 //! plane on every executor, [`log`] keeps who waits on a log shard, [`deferred`] the
 //! pulls of slow readers, [`reset`] the offsets that groups have not heard of yet, [`client_call`] asks clients,
-//! [`requests`] serves the control plane, [`look`] looks at many queues for it, [`control_shard`] carries out what the tables decide, [`stats`] counts and [`runtime_info`] tells, [`announce`] talks to name servers, [`mail`] is all that shards
+//! [`requests`] serves the control plane, [`look`] looks at many queues for it, [`control_shard`] carries out what the tables decide, [`stats`] and [`traffic`] count and [`runtime_info`] tells, [`announce`] talks to name servers, [`mail`] is all that shards
 //! say to each other, [`node`] is one executor's part, and [`start`] boots and stops it all.
 
 pub mod announce;
@@ -43,3 +43,4 @@ pub mod subscription;
 pub mod system_topic;
 pub mod table;
 pub mod topic;
+pub mod traffic;

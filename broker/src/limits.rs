@@ -92,6 +92,9 @@ pub const LOOK_MAX: usize = 1024;
 /// Entries of a queue that one QUERY_CONSUME_QUEUE shows: more are cut off, and the tool asks again from there.
 pub const QUEUE_ENTRIES_MAX: usize = 1024;
 
+/// Topics, and pairs of topic and group, whose traffic is remembered for a day: of further ones nothing is told.
+pub const TRAFFIC_ITEMS_MAX: usize = 50_000;
+
 /// Posts that wait in one executor's mailbox: a request that finds it full is answered SYSTEM_BUSY.
 pub const MAILBOX_MAX: usize = 16_384;
 

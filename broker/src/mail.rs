@@ -19,6 +19,7 @@ use crate::reset::{GroupQueue, ResetChange};
 use crate::stats::Totals;
 use crate::subscription::SubscriptionChange;
 use crate::topic::{Topic, TopicChange};
+use crate::traffic::{Count, Item};
 
 /// Where an answer goes.
 #[derive(Debug, Clone, Copy)]
@@ -100,8 +101,9 @@ pub struct PullJob {
     pub reset: Option<i64>,
     /// Read again for a peer that had not taken its earlier answers.
     pub deferred: bool,
-    /// Messages in its answer, once there is one.
+    /// Messages in its answer, once there is one, and their bytes.
     pub found: usize,
+    pub found_bytes: u64,
 }
 
 /// A question about one queue.
@@ -154,6 +156,8 @@ pub enum Ask {
     Entries(EntryRange),
     /// To a log's shard: the record that begins there.
     Record { log: u16, position: Position },
+    /// To every shard: what it has counted by topic and group since it was last asked.
+    Traffic,
     /// To every shard: what it has counted, and the time of its oldest message if that is wanted.
     Totals { oldest: bool },
 }
@@ -176,6 +180,7 @@ pub enum Told {
     Totals(Box<Totals>),
     Called(Box<Result<Response, NoAnswer>>),
     Looked(Vec<Seen>),
+    Traffic(Vec<(Item, Count)>),
     Entries(Option<ConsumeQueueEntries>),
     Record(Option<Vec<u8>>),
     Failed(String),

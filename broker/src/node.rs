@@ -29,6 +29,7 @@ use crate::start::Life;
 use crate::stats::Served;
 use crate::subscription::SubscriptionCopy;
 use crate::topic::TopicCopy;
+use crate::traffic::Traffic;
 use crate::{client_call, look, pull, query, send, stats};
 
 /// The executor that owns the control tables.
@@ -52,6 +53,7 @@ pub struct Node {
     asked: RefCell<Slab<Rc<Asked>>>,
     pub scratch: RefCell<Scratch>,
     pub deferred: Deferred,
+    pub traffic: Traffic,
     /// Calls to clients of this shard.
     pub calls: CallsUnderWay,
     /// For queues of this shard.
@@ -82,6 +84,7 @@ impl Node {
             asked: RefCell::default(),
             scratch: RefCell::default(),
             deferred: Deferred::default(),
+            traffic: Traffic::default(),
             calls: CallsUnderWay::default(),
             resets: Resets::default(),
             served: Served::default(),
@@ -323,6 +326,7 @@ impl Node {
                 Ask::Look { log, questions } => look::answer(&node, log, &questions).await,
                 Ask::Entries(range) => queue::look_through(&node, &range).await,
                 Ask::Record { log, position } => query::record(&node, log, position).await,
+                Ask::Traffic => Told::Traffic(node.traffic.collect()),
                 Ask::Totals { oldest } => Told::Totals(Box::new(stats::totals(&node, oldest).await)),
             };
             node.tell(from, Mail::Told { token, told: Box::new(told) });

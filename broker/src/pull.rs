@@ -137,6 +137,7 @@ fn check(
         reset: None,
         deferred: false,
         found: 0,
+        found_bytes: 0,
         topic,
     })
 }
@@ -328,7 +329,7 @@ fn respond(node: &Rc<Node>, job: &PullJob, batch: &ReadBatch) {
         return;
     }
     let shard = job.to.conn.shard();
-    let answered = PullJob { found: batch.records.len(), ..job.clone() };
+    let answered = PullJob { found: batch.records.len(), found_bytes: batch.bytes, ..job.clone() };
     if shard == node.me() {
         pulled(node, answered, |out| write(job, batch, out));
     } else {
@@ -348,6 +349,10 @@ pub fn pulled(node: &Rc<Node>, job: PullJob, write: impl FnOnce(&mut Outbox)) {
         Some(conn) if conn.is_output_full() => deferred::defer(node, conn, job),
         Some(_) => {
             node.served.pull_answered(job.found);
+            if job.found > 0 {
+                let (topic, group) = (&job.topic.config.topic_name, &job.group.config.group_name);
+                node.traffic.got(topic, group, job.found as u64, job.found_bytes);
+            }
             node.write_local(job.to, write);
         }
         None => {}

@@ -117,6 +117,7 @@ async fn serve(control: &Rc<ControlShard>, job: &ControlJob, view: &HeaderView<'
         RequestCode::DELETE_SUBSCRIPTIONGROUP => {
             let header = DeleteSubscriptionGroup::decode(view)?;
             let changes = control.tables.borrow_mut().delete_group(&header.group_name, header.clean_offset, wall_ms());
+            control.past.borrow_mut().forget_group(&header.group_name);
             control.forget_resets(&ResetChange::ForgetGroup(header.group_name.as_str().into()));
             carry_out(control, changes).await
         }
@@ -144,6 +145,7 @@ async fn serve(control: &Rc<ControlShard>, job: &ControlJob, view: &HeaderView<'
         RequestCode::INVOKE_BROKER_TO_RESET_OFFSET => reset::reset(control, view).await,
         RequestCode::GET_CONSUME_STATS => consume::stats(control, view).await,
         RequestCode::GET_BROKER_CONSUME_STATS => consume::all_stats(control, view).await,
+        RequestCode::VIEW_BROKER_STATS_DATA => consume::traffic(control, view),
         RequestCode::QUERY_CONSUME_TIME_SPAN => consume::time_span(control, view).await,
         RequestCode::QUERY_TOPIC_CONSUME_BY_WHO => consume::groups_of_topic(control, view),
         RequestCode::QUERY_TOPICS_BY_CONSUMER => consume::topics_of_group(control, view),
@@ -294,6 +296,7 @@ async fn create_topic(control: &Rc<ControlShard>, view: &HeaderView<'_>) -> Outc
 async fn delete_topic(control: &Rc<ControlShard>, view: &HeaderView<'_>) -> Outcome {
     let name = Topic::decode(view)?.topic;
     let changes = control.tables.borrow_mut().delete_topic(&name, wall_ms())?;
+    control.past.borrow_mut().forget_topic(&name);
     control.forget_resets(&ResetChange::ForgetTopic(name.as_str().into()));
     // The topic goes first, so that nobody sends to it while its messages are dropped.
     let good = carry_out(control, changes).await?;

@@ -26,7 +26,8 @@ use crate::stats::{Flow, History, SAMPLE_PERIOD, Totals, WINDOWS};
 #[derive(Debug, Clone, Copy)]
 pub struct Boot {
     wall_ms: i64,
-    at: Instant,
+    /// The same on a clock that never goes back.
+    pub at: Instant,
 }
 
 impl Boot {

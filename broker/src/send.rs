@@ -322,6 +322,7 @@ fn append_one(
     check_len(&spec, settings)?;
     let draft = Draft { spec: &spec, tags_code: asked.tags.map_or(0, tags_code) };
     let ticket = log.shard.append(&draft, wall_ms()).map_err(|error| unstored(&error))?;
+    node.traffic.put(&name, 1, spec.encoded_len().unwrap_or(0) as u64);
     let unique_key = unique.and_then(ShortText::new);
     Ok(Stored { answer: Waiting::One(sent(place, &ticket, unique_key)), end: ticket.end, wait: !asked.dont_wait })
 }
@@ -501,6 +502,7 @@ fn append_batch(
     let (Some(first), Some(last)) = (tickets.first(), tickets.last()) else {
         return Err(illegal("the batch is empty").into());
     };
+    node.traffic.put(&topic, tickets.len() as u64, body.len() as u64);
     let unique = outer_asked.unique_key.or_else(|| messages.first().and_then(|m| Asked::read(m.properties).unique_key));
     let first_sent = sent(place, first, unique.and_then(ShortText::new));
     let positions = tickets.iter().map(|ticket| ticket.position.to_wire()).collect();

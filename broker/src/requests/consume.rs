@@ -10,8 +10,8 @@ use ringmq_protocol::body::{
 };
 use ringmq_protocol::command::HeaderView;
 use ringmq_protocol::header::{
-    BrokerConsumeStats, CloneGroupOffset, ConsumeTimeSpanQuery, GetConsumeStats, Group, QueryCorrectionOffset,
-    QuerySubscription, Topic as TopicName,
+    BrokerConsumeStats, BrokerStats, CloneGroupOffset, ConsumeTimeSpanQuery, GetConsumeStats, Group,
+    QueryCorrectionOffset, QuerySubscription, Topic as TopicName,
 };
 use ringmq_rt::wall_ms;
 use smallvec::smallvec;
@@ -56,7 +56,10 @@ pub(super) async fn stats(control: &Rc<ControlShard>, view: &HeaderView<'_>) -> 
     };
     let queues = topics.iter().flat_map(|topic| (0..topic.config.read_queue_nums).map(|id| (Arc::clone(topic), id)));
     let offset_table = progress(control, &group, queues.collect()).await?;
-    let stats = ConsumeStats { offset_table, ..ConsumeStats::default() };
+    let past = control.past.borrow();
+    let consume_tps = topics.iter().map(|topic| past.pulled_per_second(&group, &topic.config.topic_name)).sum();
+    drop(past);
+    let stats = ConsumeStats { consume_tps, offset_table };
     Ok(Good::body(stats.to_vec()))
 }
 
@@ -111,11 +114,21 @@ pub(super) async fn all_stats(control: &Rc<ControlShard>, view: &HeaderView<'_>)
             let offset_table = progress(control, &group, queues).await?;
             let behind = |queue: &OffsetWrapper| queue.broker_offset - queue.consumer_offset;
             list.total_diff += offset_table.values().map(behind).sum::<i64>();
-            of_group.push(ConsumeStats { offset_table, ..ConsumeStats::default() });
+            let consume_tps = control.past.borrow().pulled_per_second(&group, &topic.config.topic_name);
+            of_group.push(ConsumeStats { consume_tps, offset_table });
         }
         list.consume_stats_list.push(BTreeMap::from([(group, of_group)]));
     }
     Ok(Good::body(list.to_vec()))
+}
+
+/// VIEW_BROKER_STATS_DATA.
+pub(super) fn traffic(control: &ControlShard, view: &HeaderView<'_>) -> Outcome {
+    let BrokerStats { name, key } = BrokerStats::decode(view)?;
+    let cluster = &control.node.settings.identity.cluster_name;
+    let seen = control.past.borrow().view(&name, &key, cluster);
+    let seen = seen.ok_or_else(|| Refusal::failed(format!("The stats <{name}> <{key}> not exist")))?;
+    Ok(Good::body(seen.to_vec()))
 }
 
 /// QUERY_CONSUME_TIME_SPAN.

@@ -577,6 +577,12 @@ headers! {
         offline: bool => "offline", def;
     }
 
+    /// Code 315.
+    BrokerStats {
+        name: str => "statsName", req;
+        key: str => "statsKey", req;
+    }
+
     /// Code 317.
     BrokerConsumeStats {
         is_order: bool => "isOrder", req;
