@@ -10,8 +10,12 @@ mod support;
 
 #[path = "compat/admin.rs"]
 mod admin;
+#[path = "compat/calls.rs"]
+mod calls;
 #[path = "compat/consume.rs"]
 mod consume;
+#[path = "compat/groups.rs"]
+mod groups;
 #[path = "compat/mixed.rs"]
 mod mixed;
 #[path = "compat/offsets.rs"]
