@@ -10,10 +10,14 @@ mod support;
 
 #[path = "compat/admin.rs"]
 mod admin;
+#[path = "compat/calls.rs"]
+mod calls;
 #[path = "compat/consume.rs"]
 mod consume;
 #[path = "compat/filter.rs"]
 mod filter;
+#[path = "compat/groups.rs"]
+mod groups;
 #[path = "compat/later.rs"]
 mod later;
 #[path = "compat/mixed.rs"]

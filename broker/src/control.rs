@@ -100,6 +100,7 @@ impl Control {
     pub fn delete_group(&mut self, group: &str, clean_offsets: bool, now_ms: i64) -> Changes {
         let groups = self.groups.delete(group, now_ms);
         self.locks.remove_group(group);
+        self.offsets.forget_resets(group);
         if clean_offsets {
             self.offsets.remove_group(group);
         }

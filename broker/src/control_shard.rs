@@ -9,23 +9,25 @@ use std::time::Duration;
 
 use ringmq_net::ConnId;
 use ringmq_rt::sync::Event;
-use ringmq_rt::time::sleep;
+use ringmq_rt::time::{now, sleep};
 use ringmq_rt::{fs, spawn, wall_ms};
 
 use crate::announce::Announcer;
 use crate::control::{Changes, Control};
 use crate::group_config::{GroupFile, GroupTable};
 use crate::lock::LockTable;
-use crate::mail::{ControlJob, Mail, Told};
+use crate::mail::{Ask, ControlJob, Mail, Told};
 use crate::member::{self, MEMBER_SCAN_MS, MemberTable};
 use crate::node::Node;
 use crate::offset::{Commit, OffsetFile, OffsetTable};
 use crate::refusal::Refusal;
 use crate::requests;
+use crate::reset::ResetChange;
 use crate::runtime_info::{self, Boot};
 use crate::stats::History;
 use crate::table::{self, GROUPS_FILE, Loaded, OFFSETS_FILE, TOPICS_FILE, TableError};
 use crate::topic::{OwnTopic, TopicFile, TopicSettings, TopicTable, Wanted};
+use crate::traffic::{COLLECT_PERIOD, Past};
 
 /// The owner of the tables.
 #[derive(Debug)]
@@ -41,6 +43,8 @@ pub struct ControlShard {
     stopping: Cell<bool>,
     /// What the whole broker has done.
     pub history: RefCell<History>,
+    /// What its topics and groups have moved.
+    pub past: RefCell<Past>,
     pub boot: Boot,
 }
 
@@ -106,6 +110,7 @@ impl ControlShard {
             announcer: RefCell::default(),
             stopping: Cell::new(false),
             history: RefCell::default(),
+            past: RefCell::default(),
             boot: Boot::now(),
         });
         control.save_tables().await?;
@@ -117,6 +122,7 @@ impl ControlShard {
         spawn("carry out changes", Rc::clone(&control).carry_out_loop()).detach();
         spawn("save offsets", Rc::clone(&control).save_offsets_loop()).detach();
         spawn("expire members", Rc::clone(&control).expire_loop()).detach();
+        spawn("collect traffic", Rc::clone(&control).collect_traffic_loop()).detach();
         spawn("add up counts", runtime_info::watch(Rc::clone(&control))).detach();
         Ok(control)
     }
@@ -217,6 +223,13 @@ impl ControlShard {
         }
     }
 
+    /// Nobody is told any more of what was reset for a topic or a group that is gone.
+    pub fn forget_resets(&self, change: &ResetChange) {
+        for shard in 0..self.node.post.shards() {
+            self.node.tell(shard, Mail::Reset(change.clone()));
+        }
+    }
+
     async fn save_tables(&self) -> Result<(), String> {
         let topics = {
             let tables = self.tables.borrow();
@@ -271,6 +284,20 @@ impl ControlShard {
             sleep(period).await;
             let changes = self.tables.borrow_mut().expire(wall_ms());
             self.apply_later(changes);
+        }
+    }
+
+    async fn collect_traffic_loop(self: Rc<Self>) {
+        while !self.stopping.get() {
+            sleep(COLLECT_PERIOD).await;
+            let mut new = Vec::new();
+            for shard in 0..self.node.post.shards() {
+                match self.node.ask(shard, Ask::Traffic).await {
+                    Told::Traffic(counted) => new.extend(counted),
+                    other => tracing::warn!(shard, refusal = %other.unexpected(), "a shard did not tell its traffic"),
+                }
+            }
+            self.past.borrow_mut().collected(now().since(self.boot.at), new);
         }
     }
 

@@ -55,11 +55,28 @@ fn handler(code: RequestCode) -> Option<Handler> {
         | RequestCode::GET_CONSUMER_CONNECTION_LIST
         | RequestCode::GET_PRODUCER_CONNECTION_LIST
         | RequestCode::GET_BROKER_RUNTIME_INFO
-        | RequestCode::GET_BROKER_CONFIG => MEMBER,
+        | RequestCode::GET_BROKER_CONFIG
+        | RequestCode::SEND_REPLY_MESSAGE
+        | RequestCode::SEND_REPLY_MESSAGE_V2
+        | RequestCode::GET_CONSUME_STATS
+        | RequestCode::GET_BROKER_CONSUME_STATS
+        | RequestCode::VIEW_BROKER_STATS_DATA
+        | RequestCode::GET_CONSUMER_RUNNING_INFO
+        | RequestCode::INVOKE_BROKER_TO_GET_CONSUMER_STATUS
+        | RequestCode::QUERY_CONSUME_TIME_SPAN
+        | RequestCode::QUERY_TOPIC_CONSUME_BY_WHO
+        | RequestCode::QUERY_TOPICS_BY_CONSUMER
+        | RequestCode::QUERY_SUBSCRIPTION_BY_CONSUMER
+        | RequestCode::QUERY_CORRECTION_OFFSET
+        | RequestCode::QUERY_CONSUME_QUEUE
+        | RequestCode::GET_SYSTEM_TOPIC_LIST_FROM_BROKER => MEMBER,
         RequestCode::UPDATE_AND_CREATE_TOPIC
         | RequestCode::DELETE_TOPIC_IN_BROKER
         | RequestCode::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP
-        | RequestCode::DELETE_SUBSCRIPTIONGROUP => ADMIN,
+        | RequestCode::DELETE_SUBSCRIPTIONGROUP
+        | RequestCode::INVOKE_BROKER_TO_RESET_OFFSET
+        | RequestCode::CLONE_GROUP_OFFSET
+        | RequestCode::CONSUME_MESSAGE_DIRECTLY => ADMIN,
         _ => return None,
     })
 }

@@ -7,14 +7,17 @@
 
 //!
 //! The map of the runtime around it: [`dispatch`] is the table of contents, [`send`], [`pull`] and [`query`] serve the data
-//! plane on every executor, [`filter`] is what a pull wants of a queue, [`detour`] says where a message is kept that is not to be seen yet, [`delay`] delivers what is due,
-//! [`transaction`] ends and checks halves, [`retry`] takes messages back, [`put`] stores the broker's own [`message`]s, [`log`] keeps who waits on a log shard, [`deferred`] the
-//! pulls of slow readers, [`requests`] serves the control plane,
-//! [`control_shard`] carries out what the tables decide, [`stats`] counts and [`runtime_info`] tells, [`announce`] talks to name servers, [`mail`] is all that shards
-//! say to each other, [`node`] is one executor's part, and [`start`] boots and stops it all.
+//! plane on every executor, [`filter`] is what a pull wants of a queue, [`detour`] says where a message is kept that is not
+//! to be seen yet, [`delay`] delivers what is due, [`transaction`] ends and checks halves, [`retry`] takes messages back,
+//! [`put`] stores the broker's own [`message`]s, [`log`] keeps who waits on a log shard, [`deferred`] the pulls of slow
+//! readers, [`reset`] the offsets that groups have not heard of yet, [`client_call`] asks clients, [`requests`] serves the
+//! control plane, [`look`] looks at many queues for it, [`control_shard`] carries out what the tables decide, [`stats`] and
+//! [`traffic`] count and [`runtime_info`] tells, [`announce`] talks to name servers, [`mail`] is all that shards say to each
+//! other, [`node`] is one executor's part, and [`start`] boots and stops it all.
 
 pub mod announce;
 pub mod attribute;
+pub mod client_call;
 pub mod control;
 pub mod control_shard;
 pub mod deferred;
@@ -26,6 +29,7 @@ pub mod group_config;
 pub mod limits;
 pub mod lock;
 pub mod log;
+pub mod look;
 pub mod mail;
 pub mod member;
 pub mod message;
@@ -37,6 +41,7 @@ pub mod query;
 pub mod refusal;
 pub mod register;
 pub mod requests;
+pub mod reset;
 pub mod retry;
 pub mod runtime_info;
 pub mod send;
@@ -47,4 +52,5 @@ pub mod subscription;
 pub mod system_topic;
 pub mod table;
 pub mod topic;
+pub mod traffic;
 pub mod transaction;

@@ -85,6 +85,22 @@ pub const PARKED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Transactions of one log shard that are not ended: a further half is answered SYSTEM_BUSY.
 pub const HALVES_MAX: usize = 1_000_000;
 
+/// Calls to one executor's clients that wait for their answers: a further one fails at once, and its caller is told.
+pub const CLIENT_CALLS_MAX: usize = 1024;
+
+/// Offsets that were reset and of which their groups have not heard yet: a reset that would exceed it is refused with
+/// SYSTEM_ERROR.
+pub const RESETS_MAX: usize = 100_000;
+
+/// Queues that a log shard looks at for one question of the control shard; more are asked about in parts.
+pub const LOOK_MAX: usize = 1024;
+
+/// Entries of a queue that one QUERY_CONSUME_QUEUE shows: more are cut off, and the tool asks again from there.
+pub const QUEUE_ENTRIES_MAX: usize = 1024;
+
+/// Topics, and pairs of topic and group, whose traffic is remembered for a day: of further ones nothing is told.
+pub const TRAFFIC_ITEMS_MAX: usize = 50_000;
+
 /// Posts that wait in one executor's mailbox: a request that finds it full is answered SYSTEM_BUSY.
 pub const MAILBOX_MAX: usize = 16_384;
 

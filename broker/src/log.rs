@@ -251,6 +251,13 @@ impl Log {
         taken
     }
 
+    /// Lets the pulls that wait for this queue look again; those that find nothing wait on.
+    pub fn wake_held(&self, node: &Rc<Node>, topic: &str, queue_id: i32) {
+        for held in self.take_held(topic, queue_id) {
+            pull::wake(node, held.job, held.until);
+        }
+    }
+
     fn take_due(&self, at: Instant) -> Vec<Held> {
         let mut holds = self.holds.borrow_mut();
         let mut due = Vec::new();

@@ -4,18 +4,24 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ringmq_engine::{Position, QueueOffset, ReadStatus, Ticket};
-use ringmq_net::{ConnId, Frame};
-use ringmq_protocol::command::HeaderView;
+use ringmq_net::{ConnId, Frame, Response};
+use ringmq_protocol::body::ConsumeQueueEntries;
+use ringmq_protocol::command::{Command, HeaderView};
 use ringmq_rt::Slice;
 use ringmq_rt::net::Outbox;
 
+use crate::client_call::{ClientCall, NoAnswer};
 use crate::filter::PullFilter;
-use crate::group_config::GroupChange;
+use crate::group_config::{Group, GroupChange};
+use crate::look::{Question, Seen};
 use crate::message::Message;
 use crate::refusal::Refusal;
+use crate::requests::queue::EntryRange;
+use crate::reset::{GroupQueue, ResetChange};
 use crate::stats::Totals;
 use crate::subscription::{GroupSubscriptions, SubscriptionChange};
 use crate::topic::{Topic, TopicChange};
+use crate::traffic::{Count, Item};
 use crate::transaction::{CheckJob, EndJob};
 
 /// Where an answer goes.
@@ -93,14 +99,16 @@ pub struct PullJob {
     pub subscriptions: Option<Arc<GroupSubscriptions>>,
     /// How long to wait for a message, in milliseconds; 0 answers at once.
     pub hold_ms: u64,
-    /// Group's `groupSysFlag`.
-    pub group_sys_flag: i32,
+    pub group: Arc<Group>,
     /// `brokerId` from which the group should read on.
     pub suggest_broker: i64,
+    /// Where the group is to read on, because an administrator said so.
+    pub reset: Option<i64>,
     /// Read again for a peer that had not taken its earlier answers.
     pub deferred: bool,
-    /// Messages in its answer, once there is one.
+    /// Messages in its answer, once there is one, and their bytes.
     pub found: usize,
+    pub found_bytes: u64,
 }
 
 /// A question about one queue.
@@ -153,6 +161,14 @@ pub enum Ask {
     Record { position: Position },
     /// To every shard: drop the topic's messages.
     DropTopic { topic: Box<str> },
+    /// To the shard of a client's connection: put a request to it.
+    Call(Box<ClientCall>),
+    /// To a log's shard: look at queues.
+    Look { log: u16, questions: Vec<Question> },
+    /// To a log's shard: entries of a queue.
+    Entries(EntryRange),
+    /// To every shard: what it has counted by topic and group since it was last asked.
+    Traffic,
     /// To every shard: what it has counted, and the time of its oldest message if that is wanted.
     Totals { oldest: bool },
 }
@@ -177,6 +193,10 @@ pub enum Told {
     Put(Vec<Ticket>),
     Record(Option<Slice>),
     Conn(Option<ConnId>),
+    Called(Box<Result<Response, NoAnswer>>),
+    Looked(Vec<Seen>),
+    Traffic(Vec<(Item, Count)>),
+    Entries(Option<ConsumeQueueEntries>),
     Failed(String),
 }
 
@@ -186,15 +206,15 @@ impl Told {
     /// # Errors
     /// Why it was not done.
     pub fn done(self) -> Result<(), Refusal> {
-        if matches!(self, Self::Done) { Ok(()) } else { Err(self.into_refusal()) }
+        if matches!(self, Self::Done) { Ok(()) } else { Err(self.unexpected()) }
     }
 
-    /// What is said when something else was expected.
-    pub fn into_refusal(self) -> Refusal {
+    /// What stands in the place of the answer that was expected.
+    pub fn unexpected(self) -> Refusal {
         match self {
             Self::Refused(refusal) => refusal,
             Self::Failed(why) => Refusal::failed(why),
-            other => Refusal::failed(format!("a shard answered something else than it was asked: {other:?}")),
+            other => Refusal::failed(format!("a shard answered another question: {other:?}")),
         }
     }
 }
@@ -239,8 +259,18 @@ pub enum Mail {
         conn: ConnId,
         group: Arc<str>,
     },
+    /// To the shard of the connection: tell the client something that it does not answer.
+    Oneway {
+        conn: ConnId,
+        command: Box<Command>,
+        body: Vec<u8>,
+    },
     /// To the shard of the connection.
     Close(ConnId),
+    /// To every shard: offsets that were reset.
+    Reset(ResetChange),
+    /// To the control shard: a pull was told of a reset.
+    ResetTold(GroupQueue),
     Topic(TopicChange),
     Group(GroupChange),
     Subscription(SubscriptionChange),

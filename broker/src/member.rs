@@ -108,6 +108,11 @@ impl Member {
         now_ms.saturating_sub(self.heartbeat_ms) > MEMBER_LIFE_MS
     }
 
+    fn client(&self, conn: ConnId) -> Client {
+        let Self { client_id, language, version, .. } = self;
+        Client { conn, client_id: Arc::clone(client_id), language: *language, version: *version }
+    }
+
     fn connection(&self) -> Connection {
         Connection {
             client_id: self.client_id.to_string(),
@@ -141,9 +146,24 @@ impl ConsumerGroup {
     }
 }
 
+/// A client, as far as a request to it needs to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Client {
+    /// Where it is connected.
+    pub conn: ConnId,
+    /// What it calls itself.
+    pub client_id: Arc<str>,
+    /// What it is written in; C++ clients take another form of one body.
+    pub language: Language,
+    /// The protocol version of its last heartbeat.
+    pub version: i32,
+}
+
 /// The groups that one connection belongs to, so that closing it costs nothing per group of the broker.
 #[derive(Debug, Default)]
 struct Memberships {
+    /// Who its last heartbeat said it is.
+    client_id: Arc<str>,
     consumers: BTreeSet<Arc<str>>,
     producers: BTreeSet<Arc<str>>,
 }
@@ -160,6 +180,8 @@ pub struct MemberTable {
     consumers: HashMap<Arc<str>, ConsumerGroup>,
     producers: HashMap<Arc<str>, Members>,
     conns: HashMap<ConnId, Memberships>,
+    /// The connections of each client id, for replies that name a producer by it.
+    clients: HashMap<Arc<str>, BTreeSet<ConnId>>,
     members: usize,
     notifies: bool,
 }
@@ -171,6 +193,7 @@ impl MemberTable {
             consumers: HashMap::default(),
             producers: HashMap::default(),
             conns: HashMap::default(),
+            clients: HashMap::default(),
             members: 0,
             notifies,
         }
@@ -197,7 +220,28 @@ impl MemberTable {
         for producer in &data.producer_data_set {
             self.producer_heartbeat(sender, &client_id, &producer.group_name, now_ms);
         }
+        self.note_client(sender.conn, &client_id);
         Ok(outcome)
+    }
+
+    /// A connection that belongs to a group is found by the client id of its last heartbeat.
+    fn note_client(&mut self, conn: ConnId, client_id: &Arc<str>) {
+        let Some(memberships) = self.conns.get_mut(&conn) else { return };
+        if memberships.client_id == *client_id {
+            return;
+        }
+        let before = std::mem::replace(&mut memberships.client_id, Arc::clone(client_id));
+        self.forget_client(conn, &before);
+        self.clients.entry(Arc::clone(client_id)).or_default().insert(conn);
+    }
+
+    fn forget_client(&mut self, conn: ConnId, client_id: &str) {
+        if let Some(conns) = self.clients.get_mut(client_id) {
+            conns.remove(&conn);
+            if conns.is_empty() {
+                self.clients.remove(client_id);
+            }
+        }
     }
 
     fn consumer_heartbeat(&mut self, beat: &Beat<'_>, outcome: &mut HeartbeatOutcome) {
@@ -270,6 +314,7 @@ impl MemberTable {
     /// A connection is gone: it leaves all its groups at once.
     pub fn closed(&mut self, conn: ConnId) -> Effects {
         let Some(memberships) = self.conns.remove(&conn) else { return Effects::default() };
+        self.forget_client(conn, &memberships.client_id);
         for group in &memberships.producers {
             self.leave_producers(conn, group);
         }
@@ -337,8 +382,10 @@ impl MemberTable {
     fn forget(&mut self, conn: ConnId, side: impl Fn(&mut Memberships) -> &mut BTreeSet<Arc<str>>, group: &str) {
         if let Some(memberships) = self.conns.get_mut(&conn) {
             side(memberships).remove(group);
-            if memberships.len() == 0 {
-                self.conns.remove(&conn);
+            if memberships.len() == 0
+                && let Some(gone) = self.conns.remove(&conn)
+            {
+                self.forget_client(conn, &gone.client_id);
             }
         }
     }
@@ -389,9 +436,23 @@ impl MemberTable {
             .map(|(name, _)| &**name)
     }
 
-    /// Connections that carry a consumer group, for requests that the broker sends to all of them.
-    pub fn consumer_conns(&self, group: &str) -> Vec<ConnId> {
-        self.consumers.get(group).map(|group| group.members.keys().copied().collect()).unwrap_or_default()
+    /// The members of a consumer group, for requests that the broker sends to all of them.
+    pub fn consumers(&self, group: &str) -> Vec<Client> {
+        let members = self.consumers.get(group).map(|group| &group.members);
+        members.into_iter().flatten().map(|(conn, member)| member.client(*conn)).collect()
+    }
+
+    /// One member of a consumer group.
+    pub fn consumer(&self, group: &str, client_id: &str) -> Option<Client> {
+        let members = &self.consumers.get(group)?.members;
+        let (conn, member) = members.iter().find(|(_, member)| *member.client_id == *client_id)?;
+        Some(member.client(*conn))
+    }
+
+    /// A connection of a client that announced itself as a producer of some group.
+    pub fn producer(&self, client_id: &str) -> Option<ConnId> {
+        let is_producer = |conn: &&ConnId| self.conns.get(conn).is_some_and(|m| !m.producers.is_empty());
+        self.clients.get(client_id)?.iter().rev().find(is_producer).copied()
     }
 
     /// Connections that carry a producer group.

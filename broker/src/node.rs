@@ -14,6 +14,7 @@ use ringmq_rt::net::Outbox;
 use ringmq_rt::sync::Event;
 use slab::Slab;
 
+use crate::client_call::CallsUnderWay;
 use crate::control_shard::ControlShard;
 use crate::deferred::Deferred;
 use crate::filter::FilterCache;
@@ -21,13 +22,16 @@ use crate::group_config::GroupCopy;
 use crate::log::Log;
 use crate::mail::{Answer, Ask, Mail, Sent, Told};
 use crate::refusal::Refusal;
+use crate::requests::queue;
+use crate::reset::{ResetChange, Resets};
 use crate::send::Scratch;
 use crate::settings::Settings;
 use crate::start::Life;
 use crate::stats::Served;
 use crate::subscription::SubscriptionCopy;
 use crate::topic::TopicCopy;
-use crate::{pull, put, query, retry, send, stats, transaction};
+use crate::traffic::Traffic;
+use crate::{client_call, look, pull, put, query, send, stats, transaction};
 
 /// The executor that owns the control tables.
 pub const CONTROL: usize = 0;
@@ -52,6 +56,11 @@ pub struct Node {
     pub scratch: RefCell<Scratch>,
     pub deferred: Deferred,
     next_pick: Cell<u32>,
+    pub traffic: Traffic,
+    /// Calls to clients of this shard.
+    pub calls: CallsUnderWay,
+    /// For queues of this shard.
+    pub resets: Resets,
     pub served: Served,
     pub life: RefCell<Vec<Life>>,
     pub life_event: Event,
@@ -80,6 +89,9 @@ impl Node {
             scratch: RefCell::default(),
             deferred: Deferred::default(),
             next_pick: Cell::new(0),
+            traffic: Traffic::default(),
+            calls: CallsUnderWay::default(),
+            resets: Resets::default(),
             served: Served::default(),
             life: RefCell::default(),
             life_event: Event::new(),
@@ -199,6 +211,13 @@ impl Node {
                 }
             }
             Mail::Notify { conn, group } => self.notify(conn, &group),
+            Mail::Oneway { conn, command, body } => client_call::tell_local(self, conn, *command, &body),
+            Mail::Reset(change) => self.reset(change),
+            Mail::ResetTold(queue) => {
+                if let Some(control) = self.control() {
+                    control.tables.borrow_mut().offsets.reset_told(&queue);
+                }
+            }
             Mail::Close(conn) => {
                 if let Some(conn) = self.registry.get(conn) {
                     conn.close();
@@ -302,6 +321,16 @@ impl Node {
         }
     }
 
+    /// Keeps a reset for the next pull of its group, and lets one that waits already look again.
+    fn reset(self: &Rc<Self>, change: ResetChange) {
+        self.resets.apply(change.clone());
+        if let ResetChange::Put(queue, _) = change {
+            for log in self.logs() {
+                log.wake_held(self, &queue.topic, queue.queue_id);
+            }
+        }
+    }
+
     fn asked_by(self: &Rc<Self>, from: usize, token: usize, ask: Ask) {
         let node = Rc::clone(self);
         ringmq_rt::spawn("ask", async move {
@@ -320,9 +349,13 @@ impl Node {
                 },
                 Ask::Producer { group } => Told::Conn(node.control().and_then(|control| control.producer(&group))),
                 Ask::Put { log, messages } => put::asked(&node, log, &messages).await,
-                Ask::Record { position } => retry::asked_record(&node, position).await,
+                Ask::Record { position } => query::asked_record(&node, position).await,
                 Ask::Queue { log, topic, queue_id } => query::ends(&node, log, &topic, queue_id).await,
                 Ask::DropTopic { topic } => query::drop_topic(&node, &topic).await,
+                Ask::Call(call) => Told::Called(Box::new(client_call::call_local(&node, *call).await)),
+                Ask::Look { log, questions } => look::answer(&node, log, &questions).await,
+                Ask::Entries(range) => queue::look_through(&node, &range).await,
+                Ask::Traffic => Told::Traffic(node.traffic.collect()),
                 Ask::Totals { oldest } => Told::Totals(Box::new(stats::totals(&node, oldest).await)),
             };
             node.tell(from, Mail::Told { token, told: Box::new(told) });

@@ -4,13 +4,14 @@
 //! a crash can cost the last commits and consumers then see a few messages twice, as with RocketMQ.
 
 use crate::group_config::GroupTable;
-use crate::limits::{OFFSET_PAIRS_MAX, OFFSET_QUEUE_MAX, OFFSETS_MAX};
+use crate::limits::{OFFSET_PAIRS_MAX, OFFSET_QUEUE_MAX, OFFSETS_MAX, RESETS_MAX};
 use crate::refusal::Refusal;
+use crate::reset::GroupQueue;
 use crate::table::{Revision, TableError, check_count, indent, parse_table};
 use crate::topic::TopicTable;
 use ringmq_protocol::body::{ConsumerOffsetSerializeWrapper, DataVersion};
 use ringmq_protocol::json::FromJson;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What stands between topic and group in the file's keys. Neither name may contain it.
 const SEPARATOR: char = '@';
@@ -37,6 +38,8 @@ pub struct OffsetTable {
     topics: BTreeMap<Box<str>, BTreeMap<Box<str>, Queues>>,
     pairs: usize,
     count: usize,
+    /// Queues whose group has not heard of its new offset yet. Until then what its members commit is of the past.
+    resets: BTreeSet<GroupQueue>,
     version: DataVersion,
     revision: Revision,
 }
@@ -68,6 +71,13 @@ impl OffsetTable {
         if !(0..=OFFSET_QUEUE_MAX).contains(&commit.queue_id) {
             return Err(Refusal::invalid(format!("queueId[{}] is illegal, topic:[{}]", commit.queue_id, commit.topic)));
         }
+        if self.is_reset(&commit) {
+            return Ok(());
+        }
+        self.store(commit)
+    }
+
+    fn store(&mut self, commit: Commit<'_>) -> Result<(), Refusal> {
         if let Some(stored) = self.stored_mut(&commit) {
             if *stored != commit.offset {
                 *stored = commit.offset;
@@ -76,6 +86,59 @@ impl OffsetTable {
             return Ok(());
         }
         self.insert(&commit)
+    }
+
+    /// An administrator's decision where the group is to read on: stored, and proof against commits until
+    /// [`reset_told`](Self::reset_told). All queues or none.
+    pub fn reset(&mut self, group: &str, topic: &str, queues: &BTreeMap<i32, i64>) -> Result<(), Refusal> {
+        if self.resets.len() + queues.len() > RESETS_MAX {
+            return Err(Refusal::too_many("resets of which groups have not heard yet", RESETS_MAX));
+        }
+        for (&queue_id, &offset) in queues {
+            self.store(Commit { group, topic, queue_id, offset })?;
+            self.resets.insert(GroupQueue { group: group.into(), topic: topic.into(), queue_id });
+        }
+        Ok(())
+    }
+
+    /// A pull of the group was told of the reset.
+    pub fn reset_told(&mut self, queue: &GroupQueue) {
+        self.resets.remove(queue);
+    }
+
+    /// A deleted group hears of nothing any more, whether or not its offsets stay.
+    pub fn forget_resets(&mut self, group: &str) {
+        self.resets.retain(|queue| *queue.group != *group);
+    }
+
+    fn is_reset(&self, commit: &Commit<'_>) -> bool {
+        let Commit { group, topic, queue_id, .. } = *commit;
+        !self.resets.is_empty()
+            && self.resets.contains(&GroupQueue { group: group.into(), topic: topic.into(), queue_id })
+    }
+
+    /// CLONE_GROUP_OFFSET: the destination has exactly the source's offsets of the topic; none if the source has none.
+    pub fn clone_group(&mut self, topic: &str, source: &str, destination: &str) -> Result<(), Refusal> {
+        let Some(queues) = self.queues(topic, source).cloned() else { return Ok(()) };
+        self.remove_pair(topic, destination);
+        for (queue_id, offset) in queues {
+            self.store(Commit { group: destination, topic, queue_id, offset })?;
+        }
+        Ok(())
+    }
+
+    /// All offsets of a group in a topic, by queue.
+    pub fn queues(&self, topic: &str, group: &str) -> Option<&BTreeMap<i32, i64>> {
+        self.topics.get(topic)?.get(group)
+    }
+
+    fn remove_pair(&mut self, topic: &str, group: &str) {
+        let Some(groups) = self.topics.get_mut(topic) else { return };
+        if let Some(queues) = groups.remove(group) {
+            self.pairs -= 1;
+            self.count -= queues.len();
+            self.revision.touch();
+        }
     }
 
     /// The stored offset, if there is one.
@@ -98,11 +161,6 @@ impl OffsetTable {
         Err(Refusal::offset_not_found())
     }
 
-    /// What a group has in one topic, by queue.
-    pub fn queues(&self, group: &str, topic: &str) -> Option<&BTreeMap<i32, i64>> {
-        self.topics.get(topic)?.get(group)
-    }
-
     /// Topics for which the group has an offset, online or not.
     pub fn topics_of<'a>(&'a self, group: &'a str) -> impl Iterator<Item = &'a str> + 'a {
         self.topics.iter().filter(move |(_, groups)| groups.contains_key(group)).map(|(topic, _)| &**topic)
@@ -115,6 +173,7 @@ impl OffsetTable {
 
     /// Forgets a deleted topic.
     pub fn remove_topic(&mut self, topic: &str) {
+        self.resets.retain(|queue| *queue.topic != *topic);
         if let Some(groups) = self.topics.remove(topic) {
             self.pairs -= groups.len();
             self.count -= groups.values().map(BTreeMap::len).sum::<usize>();

@@ -44,7 +44,7 @@ pub fn request(node: &Rc<Node>, conn: &Rc<Conn>, view: &HeaderView<'_>, frame: &
     spawn("pull of a new group", async move {
         match node.ask(CONTROL, Ask::EnsureGroup { group: group.as_str().into() }).await {
             Told::Done => checked(&node, &conn, to, code, &group, &header, frame.header()),
-            other => node.refuse(to, &other.into_refusal()),
+            other => node.refuse(to, &other.unexpected()),
         }
     })
     .detach();
@@ -129,10 +129,12 @@ fn check(
         filter,
         subscriptions,
         hold_ms: hold_ms(node, header),
-        group_sys_flag: group.config.group_sys_flag,
+        group,
         suggest_broker: 0,
+        reset: None,
         deferred: false,
         found: 0,
+        found_bytes: 0,
         topic,
     })
 }
@@ -189,10 +191,16 @@ pub fn expire(node: &Rc<Node>, job: PullJob) {
     read(node, job, None);
 }
 
-fn read(node: &Rc<Node>, job: PullJob, hold_until: Option<Instant>) {
+fn read(node: &Rc<Node>, mut job: PullJob, hold_until: Option<Instant>) {
     let Some(log) = node.log(job.log) else {
         return node.refuse(job.to, &Refusal::failed(format!("log shard {} is not open", job.log)));
     };
+    if is_reset(node, &mut job) {
+        let (min, max) = log.shard.bounds(&job.topic.config.topic_name, job.queue_id).unwrap_or_default();
+        let status = ReadStatus::OffsetTooSmall;
+        let batch = ReadBatch { status, next: min, min, max, records: smallvec::SmallVec::new(), bytes: 0 };
+        return respond(node, &job, &batch);
+    }
     // A negative offset lies in front of every queue's first message.
     let Ok(offset) = u64::try_from(job.offset) else {
         let (min, max) = log.shard.bounds(&job.topic.config.topic_name, job.queue_id).unwrap_or_default();
@@ -215,6 +223,17 @@ fn read(node: &Rc<Node>, job: PullJob, hold_until: Option<Instant>) {
         }
         Err(error) => failed(node, &job, &error),
     }
+}
+
+/// Whether this pull is to be told where an administrator wants its group to read on. One that starts there already
+/// needs no telling.
+fn is_reset(node: &Rc<Node>, job: &mut PullJob) -> bool {
+    let taken = node.resets.take(&job.group.config.group_name, &job.topic.config.topic_name, job.queue_id);
+    if let Some((queue, offset)) = taken {
+        node.tell(CONTROL, Mail::ResetTold(queue));
+        job.reset = (offset != job.offset).then_some(offset);
+    }
+    job.reset.is_some()
 }
 
 fn request_of(job: &PullJob, offset: u64) -> ReadRequest<'_> {
@@ -252,7 +271,7 @@ fn conclude(node: &Rc<Node>, log: &Rc<Log>, mut job: PullJob, hold_until: Option
         && nothing_new
     {
         if batch.status == ReadStatus::NoMatchedMessage {
-            job.offset = i64::try_from(batch.next.0).unwrap_or(i64::MAX);
+            job.offset = wire(batch.next);
         }
         job.hold_ms = u64::try_from(left.as_millis()).unwrap_or(0).max(1);
         if log.hold(job.clone()) {
@@ -280,7 +299,7 @@ fn respond(node: &Rc<Node>, job: &PullJob, batch: &ReadBatch) {
         return;
     }
     let shard = job.to.conn.shard();
-    let answered = PullJob { found: batch.records.len(), ..job.clone() };
+    let answered = PullJob { found: batch.records.len(), found_bytes: batch.bytes, ..job.clone() };
     if shard == node.me() {
         pulled(node, answered, |out| write(job, batch, out));
     } else {
@@ -300,23 +319,35 @@ pub fn pulled(node: &Rc<Node>, job: PullJob, write: impl FnOnce(&mut Outbox)) {
         Some(conn) if conn.is_output_full() => deferred::defer(node, conn, job),
         Some(_) => {
             node.served.pull_answered(job.found);
+            if job.found > 0 {
+                let (topic, group) = (&job.topic.config.topic_name, &job.group.config.group_name);
+                node.traffic.got(topic, group, job.found as u64, job.found_bytes);
+            }
             node.write_local(job.to, write);
         }
         None => {}
     }
 }
 
+fn wire(offset: QueueOffset) -> i64 {
+    i64::try_from(offset.0).unwrap_or(i64::MAX)
+}
+
 fn write(job: &PullJob, batch: &ReadBatch, out: &mut Outbox) {
-    let code = code_of(batch.status, job.offset);
+    let (code, remark, next) = match job.reset {
+        Some(offset) => (ResponseCode::PULL_OFFSET_MOVED, "OFFSET_RESET", offset),
+        None => (code_of(batch.status, job.offset), status_name(batch.status), wire(batch.next)),
+    };
     out.write(|bytes| {
-        let head = ReplyHead { code: code.0, opaque: job.to.opaque, remark: Some(status_name(batch.status)) };
+        let head = ReplyHead { code: code.0, opaque: job.to.opaque, remark: Some(remark) };
         let mut writer = head.begin(bytes);
         writer.i64("suggestWhichBrokerId", job.suggest_broker);
-        for (key, offset) in [("nextBeginOffset", batch.next), ("minOffset", batch.min), ("maxOffset", batch.max)] {
-            writer.i64(key, i64::try_from(offset.0).unwrap_or(i64::MAX));
+        for (key, offset) in [("nextBeginOffset", next), ("minOffset", wire(batch.min)), ("maxOffset", wire(batch.max))]
+        {
+            writer.i64(key, offset);
         }
         writer.i64("topicSysFlag", i64::from(job.topic.config.topic_sys_flag));
-        writer.i64("groupSysFlag", i64::from(job.group_sys_flag));
+        writer.i64("groupSysFlag", i64::from(job.group.config.group_sys_flag));
         log_frame_error(writer.finish(usize::try_from(batch.bytes).unwrap_or(usize::MAX)));
     });
     for record in &batch.records {

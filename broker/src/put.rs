@@ -57,7 +57,7 @@ pub async fn put_all(node: &Rc<Node>, log: u16, messages: Vec<Message>) -> Resul
     }
     match node.ask(node.executor_of(log), Ask::Put { log, messages }).await {
         Told::Put(tickets) => Ok(tickets),
-        other => Err(PutError::Elsewhere(other.into_refusal())),
+        other => Err(PutError::Elsewhere(other.unexpected())),
     }
 }
 

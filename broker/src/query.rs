@@ -3,15 +3,15 @@
 
 use std::rc::Rc;
 
-use ringmq_engine::{QueueOffset, ReadError};
+use ringmq_engine::{Position, QueueOffset, ReadError};
 use ringmq_net::{Conn, Frame};
 use ringmq_protocol::code::RequestCode;
 use ringmq_protocol::command::{ExtWriter, HeaderError, HeaderView};
 use ringmq_protocol::header::{GetMaxOffset, GetMinOffset, SearchOffset};
-use ringmq_rt::spawn;
+use ringmq_rt::{Slice, spawn};
 
 use crate::log::Log;
-use crate::mail::{About, Answer, Mail, QueryJob, QueueEnds, Told};
+use crate::mail::{About, Answer, Ask, Mail, QueryJob, QueueEnds, Told};
 use crate::node::Node;
 use crate::refusal::Refusal;
 
@@ -130,4 +130,29 @@ pub async fn drop_topic(node: &Rc<Node>, topic: &str) -> Told {
         }
     }
     Told::Done
+}
+
+/// The record that begins at a position, on whichever shard; `None` if none does.
+///
+/// # Errors
+/// It could not be looked up.
+pub async fn record_at(node: &Rc<Node>, position: Position) -> Result<Option<Slice>, Refusal> {
+    let log = u16::from(position.shard().get());
+    if log >= node.log_shards() {
+        return Ok(None);
+    }
+    match node.ask(node.executor_of(log), Ask::Record { position }).await {
+        Told::Record(record) => Ok(record),
+        other => Err(other.unexpected()),
+    }
+}
+
+/// An [`Ask::Record`] from another shard.
+pub async fn asked_record(node: &Rc<Node>, position: Position) -> Told {
+    let number = u16::from(position.shard().get());
+    let Some(log) = node.log(number) else { return Told::Failed(format!("log shard {number} is not open")) };
+    match log.shard.record_at(position).await {
+        Ok(record) => Told::Record(record),
+        Err(error) => Told::Failed(error.to_string()),
+    }
 }

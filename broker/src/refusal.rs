@@ -3,7 +3,7 @@
 //! for them or clients show them, because scripts and alert rules written for RocketMQ match on them.
 
 use ringmq_engine::AppendError;
-use ringmq_protocol::code::ResponseCode;
+use ringmq_protocol::code::{ResponseCode, version};
 use std::fmt::Display;
 
 /// The pointer that RocketMQ appends to the remarks that users meet first.
@@ -288,6 +288,11 @@ impl Refusal {
     /// The consumer connections of a group without members. Tools tell "offline" from "broken" by this code.
     pub fn consumer_offline(group: &str) -> Self {
         Self::new(ResponseCode::CONSUMER_NOT_ONLINE, format!("the consumer group[{group}] not online"))
+    }
+
+    /// A client that does not know what an operator asks of it.
+    pub fn client_too_old(version: i32) -> Self {
+        Self::failed(format!("the client does not support this feature. version={}", version::describe(version)))
     }
 
     /// The producer connections of a group without members.

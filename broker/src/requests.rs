@@ -1,11 +1,18 @@
 //! What clients and administrators ask of the control shard: heartbeats, consumer lists, locks, offsets, topics, groups.
 //! Each handler reads its header and body, asks the tables, has the changes carried out, and answers.
 
+mod client_call;
+mod consume;
+pub mod queue;
+mod reply;
+mod reset;
+
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use ringmq_protocol::body::{
     CheckClientConfig, ConsumerIdList, HeartbeatData, LockBatchRequest, LockBatchResponse, MessageQueue,
-    SubscriptionGroupConfig, TopicConfig, TopicOffset, TopicStatsTable,
+    SubscriptionGroupConfig, TopicConfig, TopicList, TopicOffset, TopicStatsTable,
 };
 use ringmq_protocol::code::{RequestCode, ResponseCode};
 use ringmq_protocol::command::{ExtWriter, HeaderError, HeaderView};
@@ -24,12 +31,13 @@ use crate::mail::{Answer, Ask, ControlJob, QueueEnds, Told};
 use crate::member::{self, Sender};
 use crate::offset::{Commit, OffsetTable};
 use crate::refusal::Refusal;
+use crate::reset::ResetChange;
 use crate::runtime_info;
 
 /// A successful answer.
 #[derive(Debug, Default)]
 struct Good {
-    ext: Vec<(&'static str, String)>,
+    ext: Vec<(Cow<'static, str>, String)>,
     body: Vec<u8>,
 }
 
@@ -39,7 +47,7 @@ impl Good {
     }
 
     fn ext(key: &'static str, value: i64) -> Self {
-        Self { ext: vec![(key, value.to_string())], body: Vec::new() }
+        Self { ext: vec![(key.into(), value.to_string())], body: Vec::new() }
     }
 }
 
@@ -110,6 +118,8 @@ async fn serve(control: &Rc<ControlShard>, job: &ControlJob, view: &HeaderView<'
         RequestCode::DELETE_SUBSCRIPTIONGROUP => {
             let header = DeleteSubscriptionGroup::decode(view)?;
             let changes = control.tables.borrow_mut().delete_group(&header.group_name, header.clean_offset, wall_ms());
+            control.past.borrow_mut().forget_group(&header.group_name);
+            control.forget_resets(&ResetChange::ForgetGroup(header.group_name.as_str().into()));
             carry_out(control, changes).await
         }
         RequestCode::GET_CONSUMER_CONNECTION_LIST => {
@@ -124,8 +134,27 @@ async fn serve(control: &Rc<ControlShard>, job: &ControlJob, view: &HeaderView<'
         RequestCode::GET_BROKER_CONFIG => {
             let version = control.tables.borrow().topics.version().to_vec();
             let version = String::from_utf8_lossy(&version).into_owned();
-            Ok(Good { ext: vec![("version", version)], body: control.node.settings.properties.clone().into_bytes() })
+            Ok(Good {
+                ext: vec![("version".into(), version)],
+                body: control.node.settings.properties.clone().into_bytes(),
+            })
         }
+        RequestCode::SEND_REPLY_MESSAGE | RequestCode::SEND_REPLY_MESSAGE_V2 => reply::push(control, job, view).await,
+        RequestCode::GET_CONSUMER_RUNNING_INFO => client_call::running_info(control, view).await,
+        RequestCode::CONSUME_MESSAGE_DIRECTLY => client_call::consume_directly(control, view).await,
+        RequestCode::INVOKE_BROKER_TO_GET_CONSUMER_STATUS => client_call::consumer_status(control, view).await,
+        RequestCode::INVOKE_BROKER_TO_RESET_OFFSET => reset::reset(control, view).await,
+        RequestCode::GET_CONSUME_STATS => consume::stats(control, view).await,
+        RequestCode::GET_BROKER_CONSUME_STATS => consume::all_stats(control, view).await,
+        RequestCode::VIEW_BROKER_STATS_DATA => consume::traffic(control, view),
+        RequestCode::QUERY_CONSUME_TIME_SPAN => consume::time_span(control, view).await,
+        RequestCode::QUERY_TOPIC_CONSUME_BY_WHO => consume::groups_of_topic(control, view),
+        RequestCode::QUERY_TOPICS_BY_CONSUMER => consume::topics_of_group(control, view),
+        RequestCode::QUERY_SUBSCRIPTION_BY_CONSUMER => consume::subscription(control, view),
+        RequestCode::CLONE_GROUP_OFFSET => consume::clone_offsets(control, view),
+        RequestCode::QUERY_CORRECTION_OFFSET => consume::correction(control, view).await,
+        RequestCode::QUERY_CONSUME_QUEUE => queue::entries(control, view).await,
+        RequestCode::GET_SYSTEM_TOPIC_LIST_FROM_BROKER => system_topics(control),
         other => Err(Refusal::unsupported(other)),
     }
 }
@@ -141,7 +170,8 @@ async fn heartbeat(control: &Rc<ControlShard>, job: &ControlJob, view: &HeaderVi
         Sender { conn: member::ConnId(job.to.conn.0), peer: job.peer, language: view.language, version: view.version };
     let (wanted, changes) = control.tables.borrow_mut().heartbeat(&sender, &data, wall_ms())?;
     control.apply(changes).await.map_err(Refusal::failed)?;
-    let ext = vec![("IS_SUPPORT_HEART_BEAT_V2", "true".to_owned()), ("IS_SUB_CHANGE", wanted.to_string())];
+    let ext =
+        vec![("IS_SUPPORT_HEART_BEAT_V2".into(), "true".to_owned()), ("IS_SUB_CHANGE".into(), wanted.to_string())];
     Ok(Good { ext, body: Vec::new() })
 }
 
@@ -194,7 +224,7 @@ async fn queue_ends(control: &Rc<ControlShard>, topic: &str, queue_id: i32) -> R
     let log = found.home(queue_id, node.log_shards());
     match node.ask(node.executor_of(log), Ask::Queue { log, topic: topic.into(), queue_id }).await {
         Told::Queue(ends) => Ok(ends),
-        other => Err(other.into_refusal()),
+        other => Err(other.unexpected()),
     }
 }
 
@@ -231,6 +261,11 @@ fn topic_config(control: &ControlShard, view: &HeaderView<'_>) -> Outcome {
     Ok(Good::body(config.to_vec()))
 }
 
+fn system_topics(control: &ControlShard) -> Outcome {
+    let topic_list = control.tables.borrow().topics.system_names();
+    Ok(Good::body(TopicList { broker_addr: None, topic_list }.to_vec()))
+}
+
 async fn topic_stats(control: &Rc<ControlShard>, view: &HeaderView<'_>) -> Outcome {
     let name = Topic::decode(view)?.topic;
     let found = control.tables.borrow().topics.get(&name).cloned().ok_or_else(|| Refusal::topic_unknown(&name))?;
@@ -263,6 +298,8 @@ async fn create_topic(control: &Rc<ControlShard>, view: &HeaderView<'_>) -> Outc
 async fn delete_topic(control: &Rc<ControlShard>, view: &HeaderView<'_>) -> Outcome {
     let name = Topic::decode(view)?.topic;
     let changes = control.tables.borrow_mut().delete_topic(&name, wall_ms())?;
+    control.past.borrow_mut().forget_topic(&name);
+    control.forget_resets(&ResetChange::ForgetTopic(name.as_str().into()));
     // The topic goes first, so that nobody sends to it while its messages are dropped.
     let good = carry_out(control, changes).await?;
     for shard in 0..control.node.post.shards() {

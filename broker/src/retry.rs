@@ -20,9 +20,9 @@ use crate::group_config::Group;
 use crate::mail::{Answer, Ask, Told};
 use crate::message::Message;
 use crate::node::{CONTROL, Node};
-use crate::put;
 use crate::refusal::Refusal;
 use crate::topic::{SYS_FLAG_UNIT_SUB, Topic};
+use crate::{put, query};
 
 /// Clients from this version on (V3_4_9) say themselves how often their group tries.
 const OWN_MAX_FROM: i32 = 121;
@@ -66,7 +66,9 @@ async fn take_back(node: &Rc<Node>, header: &ConsumerSendMsgBack, version: i32) 
     if !retry.is_writable() {
         return Err(Refusal::topic_not_writable(&retry.config.topic_name));
     }
-    let record = record(node, header.offset).await?;
+    let missing = || Refusal::failed(format!("look message by offset failed, {}", header.offset));
+    let position = Position::from_wire(header.offset).ok_or_else(missing)?;
+    let record = query::record_at(node, position).await?.ok_or_else(missing)?;
     let mut message = Message::of_record(&record).map_err(|error| Refusal::failed(error.to_string()))?;
     let origin = message.property(properties::ORIGIN_MESSAGE_ID).map(str::to_owned);
     let origin = origin.map_or_else(|| source_id(&record, header.offset), Ok)?;
@@ -115,7 +117,7 @@ async fn group(node: &Rc<Node>, name: &str) -> Result<Arc<Group>, Refusal> {
     match node.ask(CONTROL, Ask::EnsureGroup { group: name.into() }).await {
         Told::Done => {}
         Told::Refused(_) => return Err(missing()),
-        other => return Err(other.into_refusal()),
+        other => return Err(other.unexpected()),
     }
     let group = node.groups.borrow().get(name).cloned();
     group.ok_or_else(missing)
@@ -142,20 +144,6 @@ fn any_queue(node: &Node, topic: &Topic) -> Result<i32, Refusal> {
     topic.queue_for_send(-1, node.pick(), "the broker")
 }
 
-/// The record at a position, on whichever shard.
-async fn record(node: &Rc<Node>, offset: i64) -> Result<Slice, Refusal> {
-    let missing = || Refusal::failed(format!("look message by offset failed, {offset}"));
-    let position = Position::from_wire(offset).ok_or_else(missing)?;
-    let log = u16::from(position.shard().get());
-    if log >= node.log_shards() {
-        return Err(missing());
-    }
-    match node.ask(node.executor_of(log), Ask::Record { position }).await {
-        Told::Record(record) => record.ok_or_else(missing),
-        other => Err(other.into_refusal()),
-    }
-}
-
 /// The id that tools know the record by.
 fn source_id(record: &Slice, offset: i64) -> Result<String, Refusal> {
     let (record, _) = Record::parse(record).map_err(|error| Refusal::failed(error.to_string()))?;
@@ -179,14 +167,4 @@ pub async fn redirect(
         return Ok(None);
     }
     own_topic(node, names::dlq_topic(name), DEAD_LETTER_QUEUES, 0).await.map(Some)
-}
-
-/// An [`Ask::Record`] from another shard.
-pub async fn asked_record(node: &Rc<Node>, position: Position) -> Told {
-    let number = u16::from(position.shard().get());
-    let Some(log) = node.log(number) else { return Told::Failed(format!("log shard {number} is not open")) };
-    match log.shard.record_at(position).await {
-        Ok(record) => Told::Record(record),
-        Err(error) => Told::Failed(error.to_string()),
-    }
 }

@@ -26,7 +26,8 @@ use crate::stats::{Flow, History, SAMPLE_PERIOD, Totals, WINDOWS};
 #[derive(Debug, Clone, Copy)]
 pub struct Boot {
     wall_ms: i64,
-    at: Instant,
+    /// The same on a clock that never goes back.
+    pub at: Instant,
 }
 
 impl Boot {
@@ -64,7 +65,7 @@ async fn totals(control: &ControlShard, oldest: bool) -> Result<Totals, Refusal>
     for shard in 0..node.post.shards() {
         match node.ask(shard, Ask::Totals { oldest }).await {
             Told::Totals(totals) => all.merge(&totals),
-            other => return Err(other.into_refusal()),
+            other => return Err(other.unexpected()),
         }
     }
     Ok(all)

@@ -74,7 +74,8 @@ pub(crate) fn text(value: Value<'_>) -> Cow<'_, str> {
     value.as_plain().map_or_else(|| Cow::Owned(value.to_string()), Cow::Borrowed)
 }
 
-fn may_send(settings: &Settings, topic: &str) -> Result<(), Refusal> {
+/// Whether clients may send to the topic now, as far as its name and the broker's settings decide.
+pub(crate) fn may_send(settings: &Settings, topic: &str) -> Result<(), Refusal> {
     if wall_ms() < settings.accept_sends_from_ms {
         let from = settings.accept_sends_from_ms;
         return Err(Refusal::failed(format!("broker unable to service, until {from}")));
@@ -459,6 +460,7 @@ fn append_one(
     if detour == Some(Detour::Half) {
         log.transactions.appended(&settings.transactions.timing, &ticket, header.born_timestamp, client, log);
     }
+    node.traffic.put(&name, 1, spec.encoded_len().unwrap_or(0) as u64);
     let unique_key = unique.and_then(ShortText::new);
     Ok(Stored { answer: Waiting::One(sent(place, &ticket, unique_key)), end: ticket.end, wait: !asked.dont_wait })
 }
@@ -657,6 +659,7 @@ fn append_batch(
     let (Some(first), Some(last)) = (tickets.first(), tickets.last()) else {
         return Err(Refusal::illegal("the batch is empty").into());
     };
+    node.traffic.put(&topic, tickets.len() as u64, body.len() as u64);
     let unique = outer_asked.unique_key.or_else(|| asked.first().and_then(|first| first.unique_key));
     let first_sent = sent(place, first, unique.and_then(ShortText::new));
     let positions = tickets.iter().map(|ticket| ticket.position.to_wire()).collect();

@@ -61,6 +61,8 @@ pub struct Settings {
     pub property_filter: bool,
     /// `filterSupportRetry`: whether a message that comes again must match the subscription to its original topic.
     pub filter_retried: bool,
+    /// `useServerSideResetOffset`; without it consumers are asked to reset their offsets.
+    pub server_side_reset: bool,
     /// `maxTransferCountOnMessageInMemory`
     pub pull_messages_max: usize,
     /// `maxTransferBytesOnMessageInMemory`

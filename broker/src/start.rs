@@ -57,7 +57,7 @@ pub struct Progress {
 
 impl Progress {
     fn of(offsets: &OffsetTable) -> Self {
-        let of = |group, topic| offsets.queues(group, topic).cloned().unwrap_or_default();
+        let of = |group, topic| offsets.queues(topic, group).cloned().unwrap_or_default();
         Self {
             delay: of(delay::GROUP, names::SCHEDULE_TOPIC),
             halves: of(transaction::GROUP, names::TRANS_HALF_TOPIC),

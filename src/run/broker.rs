@@ -115,7 +115,7 @@ fn settings(config: &BrokerConfig, found: &Found<'_>) -> Result<Settings, Failur
     topics.auto_create = config.auto_create_topic_enable;
     topics.cluster_topic = config.cluster_topic_enable;
     topics.broker_topic = config.broker_topic_enable;
-    topics.trace_topic = config.trace_topic_enable.then(|| "RMQ_SYS_TRACE_TOPIC".to_owned());
+    topics.trace_topic = config.trace_topic_enable.then(|| config.msg_trace_topic_name.clone());
     topics.default_queues = i32::try_from(config.default_topic_queue_nums).unwrap_or(i32::MAX);
     let delay_levels = Levels::parse(&config.message_delay_level);
     let delay_levels = delay_levels
@@ -154,6 +154,7 @@ fn settings(config: &BrokerConfig, found: &Found<'_>) -> Result<Settings, Failur
         lite_pull: config.lite_pull_message_enable,
         property_filter: config.enable_property_filter,
         filter_retried: config.filter_support_retry,
+        server_side_reset: config.use_server_side_reset_offset,
         pull_messages_max: config.max_transfer_count as usize,
         pull_bytes_max: u64::from(config.max_transfer_bytes),
         flush_timeout: Duration::from_millis(config.sync_flush_timeout_ms),
@@ -174,8 +175,7 @@ fn settings(config: &BrokerConfig, found: &Found<'_>) -> Result<Settings, Failur
         },
         offsets_interval: Duration::from_millis(config.flush_consumer_offset_interval_ms),
         accept_sends_from_ms: i64::try_from(config.start_accept_send_request_timestamp_ms).unwrap_or(i64::MAX),
-        // Clients trace by sending messages; RocketMQ's default lets those that want to.
-        trace_on: true,
+        trace_on: config.trace_on,
         region: "DefaultRegion".to_owned(),
         heartbeat: None,
         properties: String::new(),

@@ -151,6 +151,8 @@ impl Client {
             .arg(format!("{}/*", lib.display()))
             .arg("org.apache.rocketmq.tools.command.MQAdminStartup")
             .args(args)
+            // Some commands leave files where they run.
+            .current_dir(&self.home)
             .output()
             .unwrap();
         let (out, err) = (String::from_utf8_lossy(&result.stdout), String::from_utf8_lossy(&result.stderr));

@@ -55,6 +55,7 @@ pub(crate) fn settings(store: &Path, executors: usize, flush: FlushPolicy) -> Se
         lite_pull: true,
         property_filter: true,
         filter_retried: false,
+        server_side_reset: true,
         pull_messages_max: 32,
         pull_bytes_max: 256 * 1024,
         flush_timeout: Duration::from_secs(5),

@@ -31,8 +31,8 @@ keys! {
     "clusterTopicEnable" Bool, "true", Honoured, "Whether the topic named after the cluster permits reading and writing.";
     "brokerTopicEnable" Bool, "true", Honoured, "Whether the topic named after the broker permits reading and writing.";
     "traceTopicEnable" Bool, "false", Honoured, "Whether the topic for message traces is created.";
-    "msgTraceTopicName" Name, "RMQ_SYS_TRACE_TOPIC", NotBuilt("a trace topic of another name"), "Topic for message traces.";
-    "traceOn" Bool, "true", NotBuilt("message trace"), "Whether clients are told to send traces.";
+    "msgTraceTopicName" Name, "RMQ_SYS_TRACE_TOPIC", Honoured, "Topic for message traces, with traceTopicEnable.";
+    "traceOn" Bool, "true", Honoured, "Whether clients are told to send traces.";
     "autoCreateSubscriptionGroup" Bool, "true", Honoured, "Whether an unknown consumer group is created when it first appears.";
     "maxMessageSize" Size { min: KIB, max: FRAME_BODY_MAX }, "4194304", Honoured, "Largest message body, in bytes; clients have a limit of 4 MiB of their own.";
     "registerNameServerPeriod" Clamped { min: 10_000, max: 60_000 }, "30000", Honoured, "Milliseconds between registrations with the name servers.";
@@ -106,7 +106,7 @@ keys! {
     "enableBroadcastOffsetStore" Bool, "true", NotBuilt(BROADCAST), "Whether offsets of broadcast consumers are kept.";
     "broadcastOffsetExpireSecond" INT, "120", NotBuilt(BROADCAST), "Seconds after which they are dropped.";
     "broadcastOffsetExpireMaxSecond" INT, "300", NotBuilt(BROADCAST), "Seconds after which they are dropped in any case.";
-    "useServerSideResetOffset" Bool, "true", NotBuilt("reset of offsets by the broker"), "Whether a reset takes place at the broker.";
+    "useServerSideResetOffset" Bool, "true", Honoured, "Whether a reset takes place at the broker, for groups without members too; otherwise members reset themselves.";
     "lockInStrictMode" Bool, "false", NotBuilt(REPLICATION), "Whether a queue lock is held on a majority of replicas.";
     "enableSlaveActingMaster" Bool, "false", NotBuilt(ACTING), "Whether the lowest slave acts while the master is away.";
     "enableRemoteEscape" Bool, "false", NotBuilt(ACTING), "Whether an acting master hands messages to other masters.";

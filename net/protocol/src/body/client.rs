@@ -79,6 +79,13 @@ bodies! {
         subscription_data: SubscriptionData => "subscriptionData";
     }
 
+    /// The answer to code 345.
+    SubscriptionOfGroup {
+        group: String => "group";
+        subscription_data: Option<SubscriptionData> => "subscriptionData";
+        topic: Option<String> => "topic";
+    }
+
     /// The answer to code 38.
     ConsumerIdList {
         consumer_id_list: Vec<String> => "consumerIdList";

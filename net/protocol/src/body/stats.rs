@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::DataVersion;
+use super::{DataVersion, SubscriptionData};
 use crate::json::{FromJson, JsonKey, ToJson, parse};
 
 bodies! {
@@ -67,6 +67,36 @@ bodies! {
     /// The body of code 220 for C++ clients.
     ResetOffsetBodyForC {
         offset_table: Vec<QueueOffset> => "offsetTable";
+    }
+
+    /// The answer to code 221 (what one client has consumed), and to code 223 (the same of all, by client id).
+    ConsumerStatusBody {
+        consumer_table: BTreeMap<String, BTreeMap<MessageQueue, i64>> => "consumerTable";
+        message_queue_table: BTreeMap<MessageQueue, i64> => "messageQueueTable";
+    }
+
+    /// The answer to code 308.
+    CorrectionOffsets {
+        correction_offsets: BTreeMap<i32, i64> => "correctionOffsets";
+    }
+
+    /// The answer to code 321.
+    ConsumeQueueEntries {
+        filter_data: Option<String> => "filterData";
+        max_queue_index: i64 => "maxQueueIndex";
+        min_queue_index: i64 => "minQueueIndex";
+        queue_data: Vec<ConsumeQueueEntry> => "queueData";
+        subscription_data: Option<SubscriptionData> => "subscriptionData";
+    }
+
+    ConsumeQueueEntry {
+        bit_map: Option<String> => "bitMap";
+        eval: bool => "eval";
+        extend_data_json: Option<String> => "extendDataJson";
+        msg: Option<String> => "msg";
+        physic_offset: i64 => "physicOffset";
+        physic_size: i32 => "physicSize";
+        tags_code: i64 => "tagsCode";
     }
 
     QueueOffset {

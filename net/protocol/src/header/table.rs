@@ -527,4 +527,79 @@ headers! {
         broker_name: str => "brokerName", opt;
         topic: str => "topic", opt;
     }
+
+    /// Code 223, and 221 from broker to consumer.
+    ConsumerStatus {
+        topic: str => "topic", req;
+        group: str => "group", req;
+        /// The id of the one client that is asked; the field's name says otherwise.
+        client_id: str => "clientAddr", opt;
+    }
+
+    /// Code 326, from broker to producer.
+    PushReply {
+        producer_group: str => "producerGroup", req;
+        topic: str => "topic", req;
+        default_topic: str => "defaultTopic", req;
+        default_topic_queue_nums: i32 => "defaultTopicQueueNums", req;
+        queue_id: i32 => "queueId", req;
+        sys_flag: i32 => "sysFlag", req;
+        born_timestamp: i64 => "bornTimestamp", req;
+        flag: i32 => "flag", req;
+        properties: str => "properties", opt;
+        reconsume_times: i32 => "reconsumeTimes", opt;
+        unit_mode: bool => "unitMode", def;
+        /// `ip:port`, as is the next.
+        born_host: str => "bornHost", req;
+        store_host: str => "storeHost", req;
+        store_timestamp: i64 => "storeTimestamp", req;
+    }
+
+    /// Code 303.
+    ConsumeTimeSpanQuery {
+        topic: str => "topic", req;
+        group: str => "group", req;
+    }
+
+    /// Code 308.
+    QueryCorrectionOffset {
+        /// Groups that do not count, joined by commas.
+        filter_groups: str => "filterGroups", opt;
+        compare_group: str => "compareGroup", req;
+        topic: str => "topic", req;
+    }
+
+    /// Code 314.
+    CloneGroupOffset {
+        src_group: str => "srcGroup", req;
+        dest_group: str => "destGroup", req;
+        topic: str => "topic", opt;
+        offline: bool => "offline", def;
+    }
+
+    /// Code 315.
+    BrokerStats {
+        name: str => "statsName", req;
+        key: str => "statsKey", req;
+    }
+
+    /// Code 317.
+    BrokerConsumeStats {
+        is_order: bool => "isOrder", req;
+    }
+
+    /// Code 321.
+    QueryConsumeQueue {
+        topic: str => "topic", def;
+        queue_id: i32 => "queueId", def;
+        index: i64 => "index", def;
+        count: i32 => "count", def;
+        consumer_group: str => "consumerGroup", opt;
+    }
+
+    /// Code 345.
+    QuerySubscription {
+        group: str => "group", req;
+        topic: str => "topic", opt;
+    }
 }

@@ -3,7 +3,7 @@
 use ringmq_protocol::batch::{BatchMessage, BatchReader, push_message};
 use ringmq_protocol::compress::decompress;
 use ringmq_protocol::header::{
-    CheckTransactionState, ConsumerSendMsgBack, EndTransaction, Names, SendHeader, SendRequest, SendResponse,
+    CheckTransactionState, ConsumerSendMsgBack, EndTransaction, Names, PushReply, SendHeader, SendRequest, SendResponse,
 };
 use ringmq_protocol::id::{decode_offset_msg_id, offset_msg_id};
 use ringmq_protocol::message::{BODY_MAX_DEFAULT, Record};
@@ -102,16 +102,13 @@ pub(crate) fn check_send_reply(golden: &Golden) {
     assert_eq!(is_unique_key(id), golden.is_v5() && !golden.name.starts_with("325"), "{id:?}");
 }
 
-/// What a pushed reply (326) has beyond a send's header.
-pub(crate) const PUSH_REPLY_EXTRAS: [&str; 3] = ["storeTimestamp", "bornHost", "storeHost"];
-
 pub(crate) fn check_push_reply(golden: &Golden) {
-    let header = typed!(golden, SendRequest, Names::V1, &PUSH_REPLY_EXTRAS);
+    let header = typed!(golden, PushReply);
     assert_eq!((header.topic.as_str(), golden.body()), ("DefaultCluster_REPLY_TOPIC", &b"answer|"[..]));
-    let command = golden.command();
-    assert_eq!(command.ext("storeHost"), Some(server_addr(golden).as_str()));
+    assert_eq!(header.store_host, server_addr(golden));
     let text = header.properties.unwrap();
-    assert_eq!(properties::get(&text, properties::PUSH_REPLY_TIME), command.ext("storeTimestamp"));
+    let pushed = properties::get(&text, properties::PUSH_REPLY_TIME);
+    assert_eq!(pushed, Some(header.store_timestamp.to_string().as_str()));
     assert!(properties::get(&text, properties::REPLY_TO_CLIENT).is_some_and(is_client_id));
 }
 

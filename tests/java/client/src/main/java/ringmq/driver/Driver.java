@@ -11,7 +11,7 @@ public final class Driver {
 
     public static void main(String[] args) {
         if (args.length == 0) {
-            System.err.println("usage: Driver send|push|litepull|pull|offsets|admin|lock|transaction|request|stage [--option value]...");
+            System.err.println("usage: Driver send|push|litepull|pull|offsets|admin|lock|transaction|request|stage|operator|strategies [--option value]...");
             System.exit(2);
         }
         Options options = new Options(args);
@@ -61,6 +61,12 @@ public final class Driver {
                 break;
             case "stage":
                 Stage.run(options);
+                break;
+            case "operator":
+                Operator.run(options);
+                break;
+            case "strategies":
+                Strategies.run(options);
                 break;
             default:
                 throw new IllegalArgumentException("unknown command " + command);

@@ -17,6 +17,7 @@ import org.apache.rocketmq.client.consumer.listener.ConsumeOrderlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerOrderly;
 import org.apache.rocketmq.client.exception.MQClientException;
+import org.apache.rocketmq.client.consumer.rebalance.AllocateMessageQueueAveragely;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
@@ -26,7 +27,8 @@ import org.apache.rocketmq.common.message.MessageQueue;
  * {@code assigned} whenever its queues of the topic change; or one {@code refused} if it cannot start. Ends after
  * {@code --count} messages, or when standard input ends or says anything but {@code sql} and an expression, which changes
  * the subscription. {@code --orderly true} consumes a queue at a time under the broker's locks;
- * {@code --fail-first true} hands each message back once; {@code --sql} filters by properties instead of {@code --sub}.
+ * {@code --broadcast true} gets every message on its own; {@code --since} is a time for {@code --from}
+ * CONSUME_FROM_TIMESTAMP; {@code --fail-first true} hands each message back once; {@code --sql} filters by properties instead of {@code --sub}.
  */
 final class Push {
     private final Options options;
@@ -44,7 +46,16 @@ final class Push {
     }
 
     private void consume() throws Exception {
-        DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(options.text("group", "driver_consumer"));
+        DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(options.text("group", "driver_consumer"), null,
+            new AllocateMessageQueueAveragely(), options.flag("trace"), null);
+        Send.asTold(consumer, options);
+        if (options.flag("broadcast")) {
+            // The versions keep it in different packages.
+            consumer.setMessageModel(Enum.valueOf(consumer.getMessageModel().getDeclaringClass(), "BROADCASTING"));
+        }
+        if (options.has("since")) {
+            consumer.setConsumeTimestamp(options.text("since"));
+        }
         consumer.setNamesrvAddr(options.text("namesrv"));
         consumer.setConsumeFromWhere(ConsumeFromWhere.valueOf(
             options.text("from", "CONSUME_FROM_FIRST_OFFSET")));

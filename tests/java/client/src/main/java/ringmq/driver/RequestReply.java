@@ -1,5 +1,7 @@
 package ringmq.driver;
 
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
@@ -9,42 +11,46 @@ import org.apache.rocketmq.client.utils.MessageUtil;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
 
-/** One request over {@code --topic} and its reply, asker and answerer in one process: a line {@code reply}. */
+/** One request over {@code --topic} and its reply, asker and answerer in one process: a line {@code reply}
+ * and one {@code answered}. */
 final class RequestReply {
     private RequestReply() {
     }
 
     static void run(Options options) throws Exception {
         DefaultMQProducer replies = Send.producer(options);
+        // The asker has its answer, and the answerer the broker's word for it.
+        CountDownLatch done = new CountDownLatch(2);
         DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(options.text("consumer-group", "driver_answerer"));
         consumer.setNamesrvAddr(options.text("namesrv"));
         consumer.subscribe(options.text("topic"), "*");
         consumer.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
             for (MessageExt message : messages) {
                 try {
-                    replies.send(MessageUtil.createReplyMessage(message, "answer|".getBytes()));
+                    Message reply = MessageUtil.createReplyMessage(message, "answer|".getBytes());
+                    new Line("answered").sent(replies.send(reply)).print();
                 } catch (Exception e) {
                     new Line("refused").error(e).print();
                 }
+                done.countDown();
             }
             return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
         });
         consumer.start();
-        java.util.concurrent.CountDownLatch answered = new java.util.concurrent.CountDownLatch(1);
         replies.request(Send.message(options, 0), new RequestCallback() {
             @Override
             public void onSuccess(Message message) {
                 new Line("reply").body(message.getBody()).print();
-                answered.countDown();
+                done.countDown();
             }
 
             @Override
             public void onException(Throwable e) {
                 new Line("refused").error(e).print();
-                answered.countDown();
+                done.countDown();
             }
         }, options.number("timeout", 20_000L));
-        answered.await(30, java.util.concurrent.TimeUnit.SECONDS);
+        done.await(30, TimeUnit.SECONDS);
         consumer.shutdown();
         replies.shutdown();
     }

@@ -5,6 +5,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
+import org.apache.rocketmq.client.ClientConfig;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendCallback;
 import org.apache.rocketmq.client.producer.SendResult;
@@ -23,7 +24,9 @@ final class Send {
     }
 
     static DefaultMQProducer producer(Options options) throws Exception {
-        DefaultMQProducer producer = new DefaultMQProducer(options.text("group", "driver_producer"));
+        DefaultMQProducer producer = new DefaultMQProducer(options.text("group", "driver_producer"), null,
+            options.flag("trace"), null);
+        asTold(producer, options);
         producer.setNamesrvAddr(options.text("namesrv"));
         producer.setSendMsgTimeout(options.number("timeout", 10_000));
         producer.setRetryTimesWhenSendFailed(options.number("retries", 2));
@@ -32,6 +35,21 @@ final class Send {
         producer.setDefaultTopicQueueNums(options.number("topic-queues", 4));
         producer.start();
         return producer;
+    }
+
+    /** What every client can be told: a {@code --namespace}, the {@code --unit} that it belongs to, its {@code --instance}. */
+    @SuppressWarnings("deprecation")
+    static void asTold(ClientConfig client, Options options) {
+        if (options.has("namespace")) {
+            client.setNamespace(options.text("namespace"));
+        }
+        if (options.has("unit")) {
+            client.setUnitName(options.text("unit"));
+            client.setUnitMode(true);
+        }
+        if (options.has("instance")) {
+            client.setInstanceName(options.text("instance"));
+        }
     }
 
     static Message message(Options options, int i) {
