@@ -11,6 +11,7 @@ mod engine {
     mod faults;
     mod model;
     mod real;
+    mod retention;
     mod scale;
     mod support;
 }
