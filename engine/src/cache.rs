@@ -28,6 +28,10 @@ impl<K: Copy + Eq + Hash, V: Clone> Cache<K, V> {
         self.map.contains_key(&key)
     }
 
+    pub(crate) fn remove(&mut self, key: K) {
+        self.map.remove(&key);
+    }
+
     pub(crate) fn insert(&mut self, key: K, value: V) {
         if self.map.len() >= self.capacity && !self.map.contains_key(&key) {
             let oldest = self.map.iter().min_by_key(|(_, (_, used))| *used).map(|(key, _)| *key);

@@ -8,15 +8,16 @@ use std::rc::Rc;
 
 use ringmq_rt::{fs, now, timeout, yield_now};
 
+use crate::codec::{BadFile, Decoder, Encoder, Kind};
 use crate::error::{OpenError, ReadError};
 use crate::index_io::IndexFiles;
+use crate::index_log::FileReach;
 use crate::limits;
 use crate::position::{Epoch, ShardId};
-use crate::queue::{ENTRY, Queue, Queues};
+use crate::queue::{Block, ENTRY, Kept, Queue, Queues};
 use crate::state::{Core, State};
 
-const MAGIC: &[u8; 8] = b"RMqSNAP\n";
-const VERSION: u32 = 1;
+const KIND: Kind = Kind { magic: b"RMqSNAP\n", version: 2 };
 /// Queues that are encoded between two looks at the clock.
 const STRIDE: usize = 32;
 
@@ -28,23 +29,11 @@ pub(crate) struct Snapshot {
     pub(crate) replay: u64,
     /// What was flushed when it was written.
     pub(crate) flushed: u64,
-    /// Next block of the index log.
+    /// Next block of the index log, and how far its files reach.
     pub(crate) index_next: u32,
+    pub(crate) index_files: Vec<FileReach>,
     pub(crate) store_ms: i64,
     pub(crate) queues: Queues,
-}
-
-/// Why a snapshot file is not used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum BadSnapshot {
-    #[error("it is not a snapshot of this version")]
-    Version,
-    #[error("its checksum does not match")]
-    Checksum,
-    #[error("it belongs to another store or shard")]
-    Stranger,
-    #[error("its content contradicts itself")]
-    Content,
 }
 
 pub(crate) fn path(root: &Path, shard: ShardId) -> PathBuf {
@@ -65,131 +54,68 @@ pub(crate) async fn load(root: &Path, shard: ShardId, store: u64) -> Result<Opti
     }
 }
 
-struct Encoder {
-    out: Vec<u8>,
-    summed: usize,
-    crc: u32,
+fn put_queue(out: &mut Encoder, queue: &Queue) {
+    out.text(&queue.topic);
+    out.u32(queue.id.cast_unsigned());
+    out.u64(queue.born);
+    out.u64(queue.base);
+    out.count(queue.blocks.len());
+    for block in &queue.blocks {
+        out.u32(block.number);
+        out.u64(block.from());
+    }
+    out.count(queue.tail.len());
+    out.out.extend_from_slice(queue.tail.as_flattened());
 }
 
-impl Encoder {
-    fn new(shard: ShardId, store: u64) -> Self {
-        let mut this = Self { out: Vec::with_capacity(64 * 1024), summed: 0, crc: 0 };
-        this.out.extend_from_slice(MAGIC);
-        this.u32(VERSION);
-        this.u32(u32::from(shard.get()));
-        this.u64(store);
-        this
-    }
-
-    fn u32(&mut self, value: u32) {
-        self.out.extend_from_slice(&value.to_be_bytes());
-    }
-
-    fn u64(&mut self, value: u64) {
-        self.out.extend_from_slice(&value.to_be_bytes());
-    }
-
-    fn queue(&mut self, queue: &Queue) {
-        self.u32(u32::try_from(queue.topic.len()).unwrap_or(0));
-        self.out.extend_from_slice(queue.topic.as_bytes());
-        self.u32(queue.id.cast_unsigned());
-        self.u64(queue.born);
-        self.u64(queue.base);
-        self.u32(u32::try_from(queue.blocks.len()).unwrap_or(0));
-        for &block in &queue.blocks {
-            self.u32(block);
+fn take_queue(input: &mut Decoder<'_>, queues: &mut Queues) -> Result<(), BadFile> {
+    let topic = input.text()?;
+    let id = input.u32()?.cast_signed();
+    let (born, base) = (input.u64()?, input.u64()?);
+    let blocks = input.many(Block::BYTES)?;
+    let tail = input.many(ENTRY)?;
+    if let Some(known) = queues.find(topic, id) {
+        // The queue was deleted and made again while the snapshot went on: the later one counts.
+        if queues.get(known).is_some_and(|known| known.born >= born) {
+            return Ok(());
         }
-        self.u32(u32::try_from(queue.tail.len()).unwrap_or(0));
-        self.out.extend_from_slice(queue.tail.as_flattened());
+        queues.remove_queue(known);
     }
-
-    /// Brings the checksum up to date, so that no long sum is left for the end.
-    fn sum(&mut self) {
-        self.crc = crc32c::crc32c_append(self.crc, &self.out[self.summed..]);
-        self.summed = self.out.len();
+    let at = queues.find_or_create(topic, id, born, base);
+    let queue = queues.get_mut(at).ok_or(BadFile::Content)?;
+    let mut blocks = Decoder(blocks);
+    while !blocks.0.is_empty() {
+        queue.blocks.push_back(Block::new(blocks.u32()?, blocks.u64()?));
     }
-
-    fn finish(mut self) -> Vec<u8> {
-        self.sum();
-        let crc = self.crc;
-        self.u32(crc);
-        self.out
-    }
+    queue.tail = tail.as_chunks::<ENTRY>().0.to_vec();
+    Ok(())
 }
 
-struct Decoder<'a>(&'a [u8]);
-
-impl<'a> Decoder<'a> {
-    fn take(&mut self, len: usize) -> Result<&'a [u8], BadSnapshot> {
-        let (taken, rest) = self.0.split_at_checked(len).ok_or(BadSnapshot::Content)?;
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    fn u32(&mut self) -> Result<u32, BadSnapshot> {
-        let (taken, rest) = self.0.split_first_chunk().ok_or(BadSnapshot::Content)?;
-        self.0 = rest;
-        Ok(u32::from_be_bytes(*taken))
-    }
-
-    fn u64(&mut self) -> Result<u64, BadSnapshot> {
-        Ok(u64::from(self.u32()?) << 32 | u64::from(self.u32()?))
-    }
-
-    fn queue(&mut self, queues: &mut Queues) -> Result<(), BadSnapshot> {
-        let len = self.u32()? as usize;
-        let topic = std::str::from_utf8(self.take(len)?).map_err(|_| BadSnapshot::Content)?;
-        let id = self.u32()?.cast_signed();
-        let (born, base) = (self.u64()?, self.u64()?);
-        let blocks = self.u32()? as usize;
-        let blocks = self.take(blocks.checked_mul(4).ok_or(BadSnapshot::Content)?)?;
-        let tail = self.u32()? as usize;
-        let tail = self.take(tail.checked_mul(ENTRY).ok_or(BadSnapshot::Content)?)?;
-        if let Some(known) = queues.find(topic, id) {
-            // The queue was deleted and made again while the snapshot went on: the later one counts.
-            if queues.get(known).is_some_and(|known| known.born >= born) {
-                return Ok(());
-            }
-            queues.remove_queue(known);
-        }
-        let at = queues.find_or_create(topic, id, born, base);
-        let queue = queues.get_mut(at).ok_or(BadSnapshot::Content)?;
-        queue.blocks = blocks.as_chunks::<4>().0.iter().map(|b| u32::from_be_bytes(*b)).collect();
-        queue.tail = tail.as_chunks::<ENTRY>().0.to_vec();
-        Ok(())
-    }
-}
-
-async fn decode(bytes: &[u8], shard: ShardId, store: u64) -> Result<Snapshot, BadSnapshot> {
-    let (body, crc) = bytes.split_last_chunk::<4>().ok_or(BadSnapshot::Content)?;
-    let mut input = Decoder(body);
-    if input.take(MAGIC.len())? != MAGIC || input.u32()? != VERSION {
-        return Err(BadSnapshot::Version);
-    }
-    if crc32c::crc32c(body) != u32::from_be_bytes(*crc) {
-        return Err(BadSnapshot::Checksum);
-    }
-    if input.u32()? != u32::from(shard.get()) || input.u64()? != store {
-        return Err(BadSnapshot::Stranger);
-    }
+async fn decode(bytes: &[u8], shard: ShardId, store: u64) -> Result<Snapshot, BadFile> {
+    let mut input = Decoder::open(bytes, KIND, shard, store)?;
     let epoch = Epoch(input.u32()?);
     let (replay, store_ms) = (input.u64()?, input.u64()?.cast_signed());
+    let mut files = Decoder(input.many(12)?);
+    let mut index_files = Vec::new();
+    while !files.0.is_empty() {
+        index_files.push(FileReach { number: files.u32()?, last: files.u64()? });
+    }
     // The queues lie in front of the numbers that were known last.
     let (mut queues_part, tail) =
-        input.0.split_last_chunk::<16>().map(|(q, t)| (Decoder(q), Decoder(t))).ok_or(BadSnapshot::Content)?;
+        input.0.split_last_chunk::<16>().map(|(q, t)| (Decoder(q), Decoder(t))).ok_or(BadFile::Content)?;
     let mut tail = tail;
     let (flushed, index_next, count) = (tail.u64()?, tail.u32()?, tail.u32()?);
     let mut queues = Queues::default();
     for n in 0..count as usize {
-        queues_part.queue(&mut queues)?;
+        take_queue(&mut queues_part, &mut queues)?;
         if n.is_multiple_of(STRIDE * 8) {
             yield_now().await;
         }
     }
     if !queues_part.0.is_empty() || flushed < replay {
-        return Err(BadSnapshot::Content);
+        return Err(BadFile::Content);
     }
-    Ok(Snapshot { epoch, replay, flushed, index_next, store_ms, queues })
+    Ok(Snapshot { epoch, replay, flushed, index_next, index_files, store_ms, queues })
 }
 
 /// Why no snapshot was written.
@@ -200,17 +126,40 @@ pub(crate) enum NotTaken {
     Io(io::Error),
 }
 
+/// One snapshot is taken at a time.
+struct Turn<'a>(&'a Core);
+
+impl<'a> Turn<'a> {
+    async fn wait(core: &'a Core) -> Self {
+        core.progress.until(|| (!core.snapshotting.replace(true)).then_some(())).await;
+        Self(core)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.snapshotting.set(false);
+        self.0.progress.wake_all();
+    }
+}
+
 /// Takes a snapshot and makes it durable. It never keeps the core for long, and messages go on meanwhile.
 pub(crate) async fn take(core: &Rc<Core>) -> Result<(), NotTaken> {
+    let _turn = Turn::wait(core).await;
     if core.with(|s| s.index_damaged || s.is_poisoned()) {
         return Err(NotTaken::Unfit);
     }
     let (replay, written) = core.with(|s| (s.confirmed(), s.marks.written.offset()));
-    let mut encoder = Encoder::new(core.shard, core.store);
+    let mut encoder = Encoder::new(KIND, core.shard, core.store);
     core.with(|s| {
         encoder.u32(s.epoch.0);
         encoder.u64(replay);
         encoder.u64(s.log.store_ms().cast_unsigned());
+        encoder.count(s.index.files().len());
+        for file in s.index.files() {
+            encoder.u32(file.number);
+            encoder.u64(file.last);
+        }
     });
     let count = encode_queues(core, &mut encoder).await;
     let (end, index_next) = core.with_mut(|s| {
@@ -240,38 +189,61 @@ pub(crate) async fn take(core: &Rc<Core>) -> Result<(), NotTaken> {
     encoder.u64(core.with(|s| s.marks.flushed.offset()));
     encoder.u32(index_next);
     encoder.u32(count);
-    if core.with(|s| s.index_damaged) {
-        return Err(NotTaken::Unfit);
-    }
+    // The log behind the snapshot must be there: from here on none of it is dropped, and none was meanwhile.
+    let before = core.with_mut(|s| {
+        let fit = !s.index_damaged && s.start_wanted.max(core.segments.start()) <= replay;
+        let before = s.snapshot_replay;
+        if fit {
+            s.snapshot_replay = before.or(Some(replay));
+        }
+        fit.then_some(before)
+    });
+    let Some(before) = before else { return Err(NotTaken::Unfit) };
     let file = path_of(core);
-    fs::replace(&file, encoder.finish(), false).await.map_err(NotTaken::Io)?;
+    if let Err(e) = fs::replace(&file, encoder.finish(), false).await {
+        core.with_mut(|s| s.snapshot_replay = before);
+        return Err(NotTaken::Io(e));
+    }
     core.with_mut(|s| {
         s.snapshot_at = s.snapshot_at.max(written);
+        s.snapshot_replay = Some(replay);
         s.counts.snapshots += 1;
     });
     Ok(())
 }
 
 async fn encode_queues(core: &Core, encoder: &mut Encoder) -> u32 {
-    let (mut at, mut count) = (0, 0);
+    let mut count = 0;
+    each_queue(core, |queue, kept| {
+        // Quiet queues are looked at by nobody else.
+        queue.first(kept);
+        put_queue(encoder, queue);
+        encoder.sum();
+        count += 1;
+    })
+    .await;
+    count
+}
+
+/// Shows every queue, a few at a time, so that many of them do not keep the core.
+pub(crate) async fn each_queue(core: &Core, mut look: impl FnMut(&mut Queue, Kept)) {
+    let mut at = 0;
     let mut since = now();
     while at < core.with(|s| s.queues.slots()) {
-        core.with(|s| {
+        core.with_mut(|s| {
+            let kept = s.kept(core);
             for slot in at..(at + STRIDE).min(s.queues.slots()) {
-                if let Some(queue) = s.queues.slot(slot) {
-                    encoder.queue(queue);
-                    count += 1;
+                if let Some(queue) = s.queues.slot_mut(slot) {
+                    look(queue, kept);
                 }
             }
         });
-        encoder.sum();
         at += STRIDE;
         if now().since(since) >= limits::SLICE_OF_WORK {
             yield_now().await;
             since = now();
         }
     }
-    count
 }
 
 fn path_of(core: &Core) -> PathBuf {
@@ -286,7 +258,9 @@ pub(crate) async fn forget(core: &Core, why: &ReadError) {
     tracing::error!(shard = %core.shard, "{why}: the next start rebuilds the queue index from the log");
     if let Err(e) = fs::remove(&path_of(core)).await {
         tracing::error!(shard = %core.shard, "cannot remove the queue snapshot: {e}");
+        return;
     }
+    core.with_mut(|s| s.snapshot_replay = None);
 }
 
 /// Takes snapshots, by log bytes and by time, until the shard closes.

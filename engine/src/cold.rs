@@ -12,6 +12,7 @@ use crate::cache::Cache;
 use crate::error::ReadError;
 use crate::limits::{BLOCK, COLD_BLOCK};
 use crate::log::{Span, to_usize};
+use crate::position::Position;
 use crate::state::Core;
 
 #[derive(Debug)]
@@ -59,9 +60,11 @@ pub(crate) fn cached(core: &Core, offset: u64, len: u64) -> Option<Slice> {
 
 /// `len` bytes of the log at `offset`, which are written and lie in one segment.
 pub(crate) async fn read(core: &Rc<Core>, offset: u64, len: u64) -> Result<Slice, ReadError> {
-    let damaged = || ReadError::Damaged {
-        position: crate::position::Position::new(core.shard, offset),
-        expected: "a place inside a segment",
+    let damaged = || {
+        gone(core, offset).unwrap_or(ReadError::Damaged {
+            position: Position::new(core.shard, offset),
+            expected: "a place inside a segment",
+        })
     };
     let span = core.segments.holding(offset).filter(|s| offset + len <= s.end).ok_or_else(damaged)?;
     let (start, end) = block_of(span, offset);
@@ -78,6 +81,12 @@ pub(crate) async fn read(core: &Rc<Core>, offset: u64, len: u64) -> Result<Slice
     }
     let at = to_usize(offset - start);
     Ok(block.cut(at..at + to_usize(len)))
+}
+
+/// What to say of an offset that was dropped.
+fn gone(core: &Core, offset: u64) -> Option<ReadError> {
+    let start = core.segments.start();
+    (offset < start).then(|| ReadError::Gone { position: Position::new(core.shard, start) })
 }
 
 /// A block by way of the cache; two readers of the same block read it once.
@@ -131,10 +140,17 @@ fn read_ahead(core: &Rc<Core>, span: Span, start: u64) {
 async fn direct(core: &Core, span: Span, offset: u64, len: u64) -> Result<Slice, ReadError> {
     let from = offset / BLOCK * BLOCK;
     let to = (offset + len).next_multiple_of(BLOCK);
-    let failed = |error| ReadError::Io { path: core.segments.path(span.base), at: from - span.base, error };
+    let failed = |error| {
+        let at = from - span.base;
+        gone(core, span.base).unwrap_or_else(|| ReadError::Io { path: core.segments.path(span.base), at, error })
+    };
     let file = core.segments.file(span.base).await.map_err(failed)?;
     let buf = AlignedBuf::new(to_usize(to - from))?;
     let (buf, got) = file.read_at(buf, from - span.base).await.map_err(failed)?;
+    // Dropped while it was read: the file may be another segment by now.
+    if let Some(gone) = gone(core, span.base) {
+        return Err(gone);
+    }
     if (got as u64) < offset + len - from {
         return Err(failed(std::io::ErrorKind::UnexpectedEof.into()));
     }

@@ -71,6 +71,12 @@ pub struct Counters {
     pub flushes: Tally,
     /// Snapshots of the queues.
     pub snapshots: u64,
+    /// Segments that were dropped, and their bytes.
+    pub dropped: u64,
+    pub dropped_bytes: u64,
+    /// Segments that were made, and those of them that were another segment before.
+    pub made: u64,
+    pub recycled: u64,
 }
 
 impl Counters {
@@ -81,6 +87,10 @@ impl Counters {
         self.writes.merge(&other.writes);
         self.flushes.merge(&other.flushes);
         self.snapshots += other.snapshots;
+        self.dropped += other.dropped;
+        self.dropped_bytes += other.dropped_bytes;
+        self.made += other.made;
+        self.recycled += other.recycled;
     }
 }
 

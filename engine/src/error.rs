@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use ringmq_rt::buf::OutOfMemory;
 
+use crate::codec::BadFile;
 use crate::options::OptionError;
 use crate::position::{Position, QueueOffset, ShardId};
 
@@ -61,6 +62,9 @@ pub enum ReadError {
     /// What is on disk is not what was written.
     #[error("damaged: expected {expected} at position {position}")]
     Damaged { position: Position, expected: &'static str },
+    /// The messages were dropped while they were looked for; the log starts at `position` now.
+    #[error("dropped: the log starts at position {position} now")]
+    Gone { position: Position },
     /// A block of the queue index is not what was written. The next start rebuilds the index from the log.
     #[error("block {block} of the queue index of shard {shard} is damaged")]
     IndexDamaged { shard: ShardId, block: u32 },
@@ -101,6 +105,9 @@ pub enum OpenError {
         "damaged: {path} at {at} (position {position}): expected {expected}; the log is known to be flushed up to {flushed}"
     )]
     Damaged { path: PathBuf, at: u64, position: Position, expected: &'static str, flushed: u64 },
+    /// The note of where a log starts cannot be used.
+    #[error("{path} cannot be used: {why}; moved away, the log starts at the oldest segment that is there")]
+    Start { path: PathBuf, why: BadFile },
     /// A segment is missing, or is not the length that its neighbours leave for it.
     #[error("the log has a gap: {path} should start at position {position}")]
     Gap { path: PathBuf, position: Position },

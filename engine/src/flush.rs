@@ -38,7 +38,12 @@ pub(crate) async fn write(core: Rc<Core>) {
             FlushPolicy::Async => file.write_at(&write.parts, at).await,
         };
         match done {
-            Ok(()) => finish(&core, write),
+            Ok(()) => {
+                if write.end == span.end {
+                    core.segments.set_last_ms(span.base, core.with(|s| s.log.store_ms()));
+                }
+                finish(&core, write);
+            }
             Err(e) => return core.poison("writing the log", e),
         }
     }
@@ -107,6 +112,14 @@ async fn pause(core: &Core) {
     let _ = timeout(core.options.flush_interval, urgent).await;
 }
 
+/// On a disk that is nearly full no segment is kept for later.
+fn give_back_spares(core: &Core, ratio: f64) {
+    let full = ratio >= core.options.spare_ratio;
+    if core.with_mut(|s| std::mem::replace(&mut s.keeps_no_spares, full)) != full {
+        core.drop_work.notify();
+    }
+}
+
 /// Watches the room on the file system, and refuses sends while there is too little.
 pub(crate) async fn watch_space(core: Rc<Core>, dir: std::path::PathBuf) {
     loop {
@@ -118,6 +131,7 @@ pub(crate) async fn watch_space(core: Rc<Core>, dir: std::path::PathBuf) {
                 let ratio = 1.0 - space.free as f64 / space.total as f64;
                 let over = ratio >= core.options.disk_full_ratio;
                 let percent = (ratio * 100.0).clamp(0.0, 100.0) as u8;
+                give_back_spares(&core, ratio);
                 if core.with_mut(|s| s.space(percent, over)) {
                     if over {
                         tracing::warn!(shard = %core.shard, used_percent = percent, "the disk is full: messages are refused");

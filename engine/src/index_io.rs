@@ -24,6 +24,8 @@ pub(crate) struct IndexFiles {
     dirty: RefCell<BTreeSet<u32>>,
     /// A file's name is not flushed.
     new_name: Cell<bool>,
+    /// Files in front of it are gone.
+    first: Cell<u32>,
 }
 
 #[derive(Debug)]
@@ -41,7 +43,13 @@ impl IndexFiles {
     pub(crate) async fn open(root: &Path, shard: ShardId) -> Result<Self, OpenError> {
         let dir = Self::dir(root, shard);
         crate::dir::make(&dir, root).await?;
-        Ok(Self { dir, open: RefCell::default(), dirty: RefCell::default(), new_name: Cell::new(false) })
+        Ok(Self {
+            dir,
+            open: RefCell::default(),
+            dirty: RefCell::default(),
+            new_name: Cell::new(false),
+            first: Cell::new(0),
+        })
     }
 
     fn path(&self, number: u32) -> PathBuf {
@@ -56,6 +64,9 @@ impl IndexFiles {
     async fn file(&self, number: u32) -> io::Result<Rc<IndexFile>> {
         if let Some(file) = self.open.borrow().get(&number) {
             return Ok(Rc::clone(file));
+        }
+        if number < self.first.get() {
+            return Err(io::ErrorKind::NotFound.into());
         }
         let path = self.path(number);
         let file = match File::open(&path).await {
@@ -89,11 +100,25 @@ impl IndexFiles {
     /// Makes every written block durable.
     pub(crate) async fn sync(&self) -> io::Result<()> {
         let dirty = std::mem::take(&mut *self.dirty.borrow_mut());
-        for number in dirty {
+        for number in dirty.into_iter().filter(|number| *number >= self.first.get()) {
             self.file(number).await?.file.sync().await?;
         }
         if self.new_name.replace(false) {
             fs::sync_dir(&self.dir).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes the files in front of `block`, which begins a file.
+    pub(crate) async fn remove_before(&self, block: u32) -> io::Result<()> {
+        let (first, _) = file_of(block);
+        self.first.set(first.max(self.first.get()));
+        self.open.borrow_mut().retain(|number, _| *number >= first);
+        for name in fs::read_dir(&self.dir).await? {
+            let number = name.to_str().filter(|n| n.len() == 10).and_then(|n| n.parse::<u32>().ok());
+            if number.is_some_and(|number| number < first) {
+                fs::remove(&self.dir.join(name)).await?;
+            }
         }
         Ok(())
     }

@@ -56,6 +56,12 @@ impl IndexBlock {
         whole.then_some(Self(bytes))
     }
 
+    /// How many of the entries name a place in front of a log offset.
+    pub(crate) fn in_front_of(&self, start: u64) -> usize {
+        let (entries, _) = self.0.get(HEAD..).unwrap_or_default().as_chunks::<ENTRY>();
+        entries.partition_point(|e| Entry::decode(e).offset < start)
+    }
+
     pub(crate) fn entry(&self, at: usize) -> Option<Entry> {
         self.0.get(HEAD + at * ENTRY..)?.first_chunk().map(Entry::decode)
     }
@@ -81,9 +87,20 @@ pub(crate) fn file_of(block: u32) -> (u32, u64) {
     (block / INDEX_FILE_BLOCKS, u64::from(block % INDEX_FILE_BLOCKS) * limits::BLOCK)
 }
 
-/// The blocks that are not yet on disk.
+/// A file of the index log: its number, and the log offset that no entry in it lies behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileReach {
+    pub(crate) number: u32,
+    pub(crate) last: u64,
+}
+
+/// The blocks that are not yet on disk, and how far the files reach.
 #[derive(Debug)]
 pub(crate) struct IndexLog {
+    /// Blocks in front of it are gone.
+    first: u32,
+    /// In order, without gaps.
+    files: VecDeque<FileReach>,
     /// Blocks in front of it are written.
     written: u32,
     pending: VecDeque<Slice>,
@@ -91,9 +108,55 @@ pub(crate) struct IndexLog {
 }
 
 impl IndexLog {
-    /// An index log that goes on with block `next`.
-    pub(crate) fn new(next: u32) -> Self {
-        Self { written: next, pending: VecDeque::new(), chunk: None }
+    /// An empty index log that begins with block `first`.
+    pub(crate) fn new(first: u32) -> Self {
+        Self { first, files: VecDeque::new(), written: first, pending: VecDeque::new(), chunk: None }
+    }
+
+    /// An index log that goes on with block `next`. What is not known of its last files reaches up to `reach`.
+    pub(crate) fn resume(first: u32, next: u32, files: &[FileReach], reach: u64) -> Self {
+        let mut this = Self::new(first);
+        this.written = next.max(first);
+        let kept = first / INDEX_FILE_BLOCKS;
+        this.files = files.iter().copied().filter(|file| file.number >= kept).collect();
+        if this.written > first {
+            let last = (this.written - 1) / INDEX_FILE_BLOCKS;
+            for number in this.files.back().map_or(kept, |file| file.number)..=last {
+                this.reach(number, reach);
+            }
+        }
+        this
+    }
+
+    fn reach(&mut self, number: u32, last: u64) {
+        match self.files.back_mut().filter(|file| file.number == number) {
+            Some(file) => file.last = file.last.max(last),
+            None => self.files.push_back(FileReach { number, last }),
+        }
+    }
+
+    /// First block that is kept.
+    pub(crate) fn first(&self) -> u32 {
+        self.first
+    }
+
+    pub(crate) fn files(&self) -> &VecDeque<FileReach> {
+        &self.files
+    }
+
+    /// First block that is still needed when the log starts at `start`: whole files go, never the one that is written.
+    pub(crate) fn needed_from(&self, start: u64) -> u32 {
+        let current = self.written / INDEX_FILE_BLOCKS;
+        let gone = self.files.iter().take_while(|file| file.last < start && file.number < current).last();
+        gone.map_or(self.first, |file| (file.number + 1) * INDEX_FILE_BLOCKS)
+    }
+
+    /// Forgets the files in front of `block`.
+    pub(crate) fn forget_before(&mut self, block: u32) {
+        self.first = self.first.max(block);
+        while self.files.front().is_some_and(|file| file.number < self.first / INDEX_FILE_BLOCKS) {
+            self.files.pop_front();
+        }
     }
 
     /// Number of the next block.
@@ -127,6 +190,7 @@ impl IndexLog {
         let at = chunk.len();
         chunk.append(BLOCK, |out| encode(out, head, entries))?;
         self.pending.push_back(chunk.slice(at..at + BLOCK));
+        self.reach(number / INDEX_FILE_BLOCKS, entries.last().map_or(0, |last| Entry::decode(last).offset));
         Some(number)
     }
 

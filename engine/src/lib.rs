@@ -5,7 +5,9 @@
 //! [`store`] is the directory that all shards share, [`Shard`] the door to one of them. Behind the door: `state` (what is
 //! known, and the synchronous steps), `log` (which bytes come where), `seal` (how a batch is closed), `flush` (group
 //! commit), `prepare` and `segment` (files, and zeros ahead of the writer), `queue`, `index_log` and `index_io` (queue
-//! offset → position), `runs` and `keys` (key → position), `read` and `cold` (the way back out), `checkpoint` and `recover` (stopping and starting), [`counters`] (how much of it).
+//! offset → position), `runs` and `keys` (key → position), `read` and `cold` (the way back out), `checkpoint` and `recover`
+//! (stopping and starting; `codec` frames their files), `retain` and `start` (dropping the oldest segments, and where the log
+//! starts then), [`counters`] (how much of it).
 //!
 //! # What always holds
 //!
@@ -17,13 +19,17 @@
 //! 4. One write is in flight per shard; a write or flush that failed is never tried again, the shard is out of service.
 //! 5. Everything but the log is derived from it and can be rebuilt by position.
 //! 6. Recovery cuts only what was never confirmed under SYNC_FLUSH; damage to flushed data is refused, with its place.
-//! 7. Nothing grows without a bound that stands in [`limits`].
+//! 7. The log's start is durable before anything in front of it goes. What is in front of it is a leftover, what is missing
+//!    behind it is damage. A queue whose messages have all gone keeps its next offset.
+//! 8. A segment's file may have been another segment: what lies behind the end of the log means nothing by itself.
+//! 9. Nothing grows without a bound that stands in [`limits`].
 //!
 //! Everything of a shard belongs to the thread that opened it. Nothing here names an executor, a clock or a system call:
 //! those come from `ringmq_rt`, so the same code runs in the simulated world.
 
 mod cache;
 mod checkpoint;
+mod codec;
 mod cold;
 pub mod counters;
 mod dir;
@@ -41,10 +47,12 @@ mod queue;
 mod read;
 mod record;
 mod recover;
+mod retain;
 mod runs;
 mod seal;
 mod segment;
 mod shard;
+mod start;
 mod state;
 pub mod store;
 pub mod table;
@@ -56,6 +64,7 @@ pub use keys::{Found, KeyKind, KeyQuery, Keys};
 pub use options::{FlushPolicy, ShardOptions};
 pub use position::{Epoch, Position, QueueId, QueueOffset, ShardId};
 pub use read::{ReadBatch, ReadPlan, ReadRequest, ReadStatus, Select};
+pub use retain::SegmentInfo;
 pub use runs::RunStats;
 pub use shard::{Recovery, Shard, ShardStats};
 pub use state::{Draft, Ticket};

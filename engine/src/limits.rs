@@ -62,6 +62,15 @@ pub const SPACE_INTERVAL: Duration = Duration::from_secs(1);
 /// Used share of the file system from which sends are refused.
 pub const DISK_FULL_RATIO: f64 = 0.90;
 
+/// Dropped segments that are kept for the next ones; a further one is removed. They count as used.
+pub const SPARE_SEGMENTS: usize = 2;
+
+/// Used share of the file system from which dropped segments are removed and those that were kept are given back.
+pub const SPARE_RATIO: f64 = 0.85;
+
+/// Rest between two files of dropped segments, so that their removal is no load.
+pub const DROP_INTERVAL: Duration = Duration::from_millis(100);
+
 /// Log bytes after which a snapshot of the queues is written: a start reads at most about this much of the log.
 pub const SNAPSHOT_BYTES: u64 = 128 << 20;
 
@@ -114,8 +123,8 @@ pub const REFUSED_BYTES_MAX: u64 = 4 << 20;
 pub const SCAN_WINDOW: u64 = 4 << 20;
 
 /// How far recovery looks past the end of the log for a seal that proves the log went on. It covers the largest write
-/// that can have been in flight; each seal found, or block that is not blank, starts the distance anew. After a mere
-/// process kill everything behind the end is zeros, so that this is all that is read.
+/// that can have been in flight; each seal of this log that is found starts the distance anew. After a mere process kill
+/// none is, whether zeros follow or what a recycled segment held, so that this is all that is read.
 pub const SEARCH_MAX: u64 = 32 << 20;
 
 /// A task gives the core away after this much bookkeeping in one go.

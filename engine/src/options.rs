@@ -37,6 +37,13 @@ pub struct ShardOptions {
     pub zero_lead: u64,
     /// Used share of the file system from which sends are refused.
     pub disk_full_ratio: f64,
+    /// Most segments that are kept for later when they are dropped; a new one is made of them without writing it full of
+    /// zeros.
+    pub spare_segments: usize,
+    /// Used share of the file system from which none is kept.
+    pub spare_ratio: f64,
+    /// `deleteCommitLogFilesInterval`: time between two dropped segments' files.
+    pub drop_interval: Duration,
     /// Under ASYNC_FLUSH, the longest time between a write and the flush that covers it.
     pub flush_interval: Duration,
     /// Log bytes after which a snapshot is written.
@@ -62,6 +69,9 @@ impl Default for ShardOptions {
             unwritten_max: limits::UNWRITTEN_MAX,
             zero_lead: limits::ZERO_LEAD,
             disk_full_ratio: limits::DISK_FULL_RATIO,
+            spare_segments: limits::SPARE_SEGMENTS,
+            spare_ratio: limits::SPARE_RATIO,
+            drop_interval: limits::DROP_INTERVAL,
             flush_interval: limits::FLUSH_INTERVAL,
             snapshot_bytes: limits::SNAPSHOT_BYTES,
             snapshot_interval: limits::SNAPSHOT_INTERVAL,

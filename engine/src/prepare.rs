@@ -36,7 +36,11 @@ fn next_job(core: &Core, state: &State) -> Job {
     {
         return Job::Allocate(base);
     }
-    let from = core.segments.zeroed.get().max(end);
+    let mut from = core.segments.zeroed.get().max(end);
+    // What a recycled segment holds is as good as zeros.
+    while let Some(behind) = core.segments.recycled_to(from) {
+        from = behind;
+    }
     let allocated = state.log.next_segment().map_or(segment.end, |next| next.end);
     let to = (end + core.options.zero_lead).min(allocated);
     let Some(span) = core.segments.holding(from) else { return Job::Wait };
@@ -76,6 +80,8 @@ async fn allocate(core: &Core, base: u64) -> bool {
         Ok(span) => {
             let news = core.with_mut(|s| {
                 s.log.set_next(span);
+                s.counts.made += 1;
+                s.counts.recycled += u64::from(core.segments.recycled_to(span.base).is_some());
                 s.set_no_room(Room::Log, false)
             });
             if news {

@@ -1,12 +1,15 @@
 //! The queues of one shard: queue offset → position, size, tag hash. A queue keeps the entries behind its last full
 //! block in memory; the full blocks are in the shard's index log ([`crate::index_log`]) and the queue knows their
 //! numbers. Everything here is derived from the log and can be rebuilt from it.
+//!
+//! What lies in front of the log's start is gone. Nobody walks through the queues when the log is cut: each forgets its
+//! part when it is looked at next, whole blocks by what it knows of them, and the rest by the content of one block.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::mem;
 use std::rc::Rc;
 
-use crate::index_log::{BlockHead, IndexLog};
+use crate::index_log::{BlockHead, IndexBlock, IndexLog};
 use crate::limits::BLOCK_ENTRIES;
 use crate::position::QueueId;
 
@@ -55,6 +58,47 @@ pub(crate) enum Place {
     Nowhere,
 }
 
+/// A full block of a queue in the index log. Three words: a long queue has many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Block {
+    pub(crate) number: u32,
+    from: [u32; 2],
+}
+
+impl Block {
+    pub(crate) const BYTES: usize = 12;
+
+    /// Block `number`, whose first entry names the log offset `from`.
+    pub(crate) fn new(number: u32, from: u64) -> Self {
+        Self { number, from: [(from >> 32) as u32, from as u32] }
+    }
+
+    /// Log offset of the first entry.
+    pub(crate) fn from(&self) -> u64 {
+        u64::from(self.from[0]) << 32 | u64::from(self.from[1])
+    }
+}
+
+/// From where on the log, and so a queue, is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Kept {
+    /// First byte of the log.
+    pub(crate) start: u64,
+    /// First block of the index log.
+    pub(crate) block: u32,
+}
+
+/// Where a queue begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum First {
+    Known(u64),
+    /// Within this block, whose first entry has the queue offset `first`: the block's content tells.
+    In {
+        block: u32,
+        first: u64,
+    },
+}
+
 /// One queue.
 #[derive(Debug)]
 pub(crate) struct Queue {
@@ -62,9 +106,12 @@ pub(crate) struct Queue {
     pub(crate) id: i32,
     /// Log offset at which the queue came to be: a record in front of it belongs to an earlier queue of this name.
     pub(crate) born: u64,
-    /// Queue offset of the first entry.
+    /// Queue offset of the first entry of the first block, or of the tail without blocks.
     pub(crate) base: u64,
-    pub(crate) blocks: Vec<u32>,
+    /// Entries of the first block that are known to be gone, and for which start of the log that is all of them.
+    gone: u64,
+    gone_for: u64,
+    pub(crate) blocks: VecDeque<Block>,
     pub(crate) tail: Vec<[u8; ENTRY]>,
     /// Entries in front of this queue offset are known to be confirmed; found lazily.
     visible: u64,
@@ -83,7 +130,9 @@ impl Queue {
             id,
             born,
             base,
-            blocks: Vec::new(),
+            gone: 0,
+            gone_for: 0,
+            blocks: VecDeque::new(),
             tail: Vec::new(),
             visible: base,
             touched: 0,
@@ -134,7 +183,7 @@ impl Queue {
             Some(at) => Place::Tail(Entry::decode(&self.tail[crate::log::to_usize(at)])),
             None => {
                 let at = crate::log::to_usize(queue_offset - self.base);
-                Place::Block { block: self.blocks[at / BLOCK_ENTRIES], at: at % BLOCK_ENTRIES }
+                Place::Block { block: self.blocks[at / BLOCK_ENTRIES].number, at: at % BLOCK_ENTRIES }
             }
         }
     }
@@ -146,7 +195,7 @@ impl Queue {
             let confirmed = entries.last().is_some_and(|last| Entry::decode(last).end() <= confirmed);
             let head = BlockHead::new(&self.topic, self.id, self.tail_start());
             let Some(block) = confirmed.then(|| index.append(head, entries)).flatten() else { break };
-            self.blocks.push(block);
+            self.blocks.push_back(Block::new(block, entries.first().map_or(0, |first| Entry::decode(first).offset)));
             moved += BLOCK_ENTRIES;
         }
         self.tail.drain(..moved);
@@ -155,9 +204,78 @@ impl Queue {
         }
     }
 
+    /// A queue offset in front of which all is gone: the first there is, unless the log was cut since it was looked for.
+    pub(crate) fn min(&self) -> u64 {
+        self.base + self.gone
+    }
+
+    /// Forgets what is gone, as far as that needs no look at a block, and says where the queue begins.
+    pub(crate) fn first(&mut self, kept: Kept) -> First {
+        while let Some(block) = self.blocks.front() {
+            let behind =
+                self.blocks.get(1).map(Block::from).or_else(|| self.tail.first().map(|e| Entry::decode(e).offset));
+            if block.number >= kept.block && behind.is_none_or(|behind| behind > kept.start) {
+                break;
+            }
+            self.blocks.pop_front();
+            self.base += BLOCK_ENTRIES as u64;
+            self.gone = 0;
+        }
+        match self.blocks.front() {
+            Some(block) if block.from() < kept.start && self.gone_for != kept.start => {
+                First::In { block: block.number, first: self.base }
+            }
+            Some(_) => First::Known(self.min()),
+            None => {
+                let gone = self.tail.partition_point(|e| Entry::decode(e).offset < kept.start);
+                if gone > 0 {
+                    self.tail.drain(..gone);
+                    self.base += gone as u64;
+                    self.visible = self.visible.max(self.base);
+                }
+                First::Known(self.base)
+            }
+        }
+    }
+
+    /// Takes in what the first block says about where the queue begins.
+    pub(crate) fn learn(&mut self, kept: Kept, block: u32, content: &IndexBlock) {
+        if self.blocks.front().is_none_or(|first| first.number != block) {
+            return;
+        }
+        self.gone = content.in_front_of(kept.start) as u64;
+        self.gone_for = kept.start;
+        if self.gone == BLOCK_ENTRIES as u64 {
+            self.blocks.pop_front();
+            self.base += self.gone;
+            self.gone = 0;
+        }
+    }
+
+    /// Whether a record of it at the log offset `start` or behind is known to be flushed.
+    pub(crate) fn outlives(&self, start: u64, flushed: u64) -> bool {
+        let at = self.tail.partition_point(|e| Entry::decode(e).offset < start);
+        let in_tail = self.tail.get(at).is_some_and(|e| Entry::decode(e).end() <= flushed);
+        // The first record of a block ends in front of the first one of the next block.
+        let mut blocks = self.blocks.iter().rev();
+        let (last, before) = (blocks.next(), blocks.next());
+        let in_blocks = || last.is_some_and(|l| l.from() <= flushed) && before.is_some_and(|b| b.from() >= start);
+        in_tail || in_blocks()
+    }
+
+    /// An empty queue goes on with this offset.
+    pub(crate) fn begin_at(&mut self, offset: u64) {
+        assert!(self.blocks.is_empty() && self.tail.is_empty(), "a queue with entries begins where they do");
+        (self.base, self.visible) = (offset, offset);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.blocks.is_empty() && self.tail.is_empty()
+    }
+
     /// Bytes of memory it takes.
     fn memory(&self) -> usize {
-        size_of::<Self>() + self.tail.capacity() * ENTRY + self.blocks.capacity() * size_of::<u32>()
+        size_of::<Self>() + self.tail.capacity() * ENTRY + self.blocks.capacity() * size_of::<Block>()
     }
 }
 
@@ -255,8 +373,8 @@ impl Queues {
         self.slots.len()
     }
 
-    pub(crate) fn slot(&self, at: usize) -> Option<&Queue> {
-        self.slots.get(at)?.as_ref()
+    pub(crate) fn slot_mut(&mut self, at: usize) -> Option<&mut Queue> {
+        self.slots.get_mut(at)?.as_mut()
     }
 
     pub(crate) fn len(&self) -> usize {

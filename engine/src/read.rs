@@ -12,9 +12,10 @@ use crate::error::ReadError;
 use crate::index_log::{BlockHead, IndexBlock};
 use crate::limits;
 use crate::log::to_usize;
-use crate::position::{Position, QueueOffset};
-use crate::queue::{Entry, Place};
+use crate::position::{Position, QueueId, QueueOffset};
+use crate::queue::{Entry, First, Place};
 use crate::record;
+use crate::seal::{self, Item};
 use crate::state::{Core, State};
 
 /// What a read found, in RocketMQ's words.
@@ -153,10 +154,15 @@ impl<'a> Walk<'a> {
     ) -> Result<Result<ReadBatch, Missing>, ReadError> {
         let confirmed = state.confirmed();
         let found = state.queues.find(self.request.topic, self.request.queue_id);
+        let min = match found.map(|id| self.first(core, state, id)) {
+            Some(Ok(min)) => min,
+            Some(Err(missing)) => return Ok(Err(missing)),
+            None => 0,
+        };
         let Some(queue) = found.and_then(|id| state.queues.get_mut(id)) else {
             return Ok(Ok(self.answer(ReadStatus::NoMatchedLogicQueue, 0, 0, 0)));
         };
-        let (min, max, appended) = (queue.base, queue.visible(confirmed), queue.next());
+        let (max, appended) = (queue.visible(confirmed), queue.next());
         let asked = self.request.offset.0;
         let refused = match asked {
             // Appended and about to be confirmed: whoever was told of it by its sender need not start over.
@@ -166,7 +172,13 @@ impl<'a> Walk<'a> {
             o if o > max => Some((ReadStatus::OffsetOverflowBadly, max)),
             _ => None,
         };
-        if let Some((status, next)) = refused {
+        // Where the walk went on the messages may have been dropped meanwhile.
+        let (at, found_some) = (self.at, !self.records.is_empty());
+        if at < min && found_some {
+            return Ok(Ok(self.answer(ReadStatus::Found, at, min, max)));
+        }
+        let cut_off = (at < min).then_some((ReadStatus::OffsetTooSmall, min));
+        if let Some((status, next)) = refused.or(cut_off) {
             return Ok(Ok(self.answer(status, next, min, max)));
         }
         let Some(queue) = found.and_then(|id| state.queues.get(id)) else {
@@ -220,6 +232,25 @@ impl<'a> Walk<'a> {
             || (self.examined > 0 && (self.refused_bytes >= limits::REFUSED_BYTES_MAX || select.is_spent()))
     }
 
+    /// Where the queue begins: exactly if the walk is near there, otherwise as far as it is known.
+    fn first(&mut self, core: &Core, state: &mut State, id: QueueId) -> Result<u64, Missing> {
+        loop {
+            let kept = state.kept(core);
+            let Some(queue) = state.queues.get_mut(id) else { return Ok(0) };
+            let (block, first) = match queue.first(kept) {
+                First::Known(min) => return Ok(min),
+                First::In { first, .. } if self.at >= first + limits::BLOCK_ENTRIES as u64 => return Ok(queue.min()),
+                First::In { block, first } => (block, first),
+            };
+            let Some(content) = self.block(core, state, block).cloned() else {
+                return Err(Missing::Index { block, first });
+            };
+            if let Some(queue) = state.queues.get_mut(id) {
+                queue.learn(kept, block, &content);
+            }
+        }
+    }
+
     /// A block of the index from memory; the last one is kept at hand.
     fn block(&mut self, core: &Core, state: &State, block: u32) -> Option<&IndexBlock> {
         if self.block.as_ref().is_none_or(|(have, _)| *have != block) {
@@ -245,7 +276,7 @@ pub(crate) fn read(core: &Core, request: ReadRequest<'_>, select: &mut dyn Selec
         Ok(batch) => Ok(ReadPlan::Ready(batch)),
         Err(_) if walk.records.is_empty() => Ok(ReadPlan::Cold),
         Err(_) => {
-            let (min, max) = core.with_mut(|s| bounds(s, &request)).unwrap_or((0, 0));
+            let (min, max) = core.with_mut(|s| bounds(core, s, &request)).unwrap_or((0, 0));
             let at = walk.at;
             Ok(ReadPlan::Ready(walk.answer(ReadStatus::Found, at, min, max)))
         }
@@ -264,23 +295,54 @@ pub(crate) async fn read_cold(
             Ok(batch) => return Ok(batch),
             Err(Missing::Index { block, first }) => {
                 let head = BlockHead::new(request.topic, request.queue_id, first);
-                let found = fetch_index(core, block, head).await?;
-                walk.block = Some((block, found));
+                match fetch_index(core, block, head).await {
+                    Ok(found) => walk.block = Some((block, found)),
+                    // The walk finds out where the queue begins now.
+                    Err(ReadError::Gone { .. }) => (),
+                    Err(e) => return Err(e),
+                }
             }
-            Err(Missing::Record(entry)) => {
-                let slice = fetch(core, entry, u64::from(entry.size)).await?;
-                walk.record = Some((entry, slice));
-            }
+            Err(Missing::Record(entry)) => match fetch(core, entry, u64::from(entry.size)).await {
+                Ok(slice) => walk.record = Some((entry, slice)),
+                Err(ReadError::Gone { .. }) => (),
+                Err(e) => return Err(e),
+            },
         }
     }
 }
 
-/// First queue offset, and the one behind the last that readers see.
-pub(crate) fn bounds(state: &mut State, request: &ReadRequest<'_>) -> Option<(u64, u64)> {
-    let confirmed = state.confirmed();
+/// First queue offset as far as it is known, and the one behind the last that readers see.
+pub(crate) fn bounds(core: &Core, state: &mut State, request: &ReadRequest<'_>) -> Option<(u64, u64)> {
+    let (confirmed, kept) = (state.confirmed(), state.kept(core));
     let id = state.queues.find(request.topic, request.queue_id)?;
     let queue = state.queues.get_mut(id)?;
-    Some((queue.base, queue.visible(confirmed)))
+    queue.first(kept);
+    Some((queue.min(), queue.visible(confirmed)))
+}
+
+/// First queue offset.
+pub(crate) async fn first_offset(core: &Rc<Core>, request: &ReadRequest<'_>) -> Result<Option<u64>, ReadError> {
+    let mut walk = Walk::new(ReadRequest { offset: QueueOffset(0), ..*request });
+    loop {
+        let first = core.with_mut(|s| {
+            let id = s.queues.find(request.topic, request.queue_id)?;
+            // What lies in front of every block is near every first one.
+            Some(walk.first(core, s, id))
+        });
+        match first {
+            None => return Ok(None),
+            Some(Ok(first)) => return Ok(Some(first)),
+            Some(Err(Missing::Record(_))) => return Ok(None),
+            Some(Err(Missing::Index { block, first })) => {
+                let head = BlockHead::new(request.topic, request.queue_id, first);
+                match fetch_index(core, block, head).await {
+                    Ok(found) => walk.block = Some((block, found)),
+                    Err(ReadError::Gone { .. }) => (),
+                    Err(e) => return Err(e),
+                }
+            }
+        }
+    }
 }
 
 async fn fetch_index(core: &Rc<Core>, block: u32, head: BlockHead) -> Result<IndexBlock, ReadError> {
@@ -290,6 +352,9 @@ async fn fetch_index(core: &Rc<Core>, block: u32, head: BlockHead) -> Result<Ind
             Ok(found)
         }
         Err(e) => {
+            if block < core.with(|s| s.index.first()) {
+                return Err(ReadError::Gone { position: Position::new(core.shard, core.segments.start()) });
+            }
             if matches!(e, ReadError::IndexDamaged { .. }) {
                 crate::checkpoint::forget(core, &e).await;
             }
@@ -311,7 +376,7 @@ async fn fetch(core: &Rc<Core>, entry: Entry, len: u64) -> Result<Slice, ReadErr
 /// The entry of one queue offset that readers see.
 async fn entry(core: &Rc<Core>, request: &ReadRequest<'_>, offset: u64) -> Result<Option<Entry>, ReadError> {
     let place = core.with_mut(|s| {
-        let (_, max) = bounds(s, request)?;
+        let (_, max) = bounds(core, s, request)?;
         let id = s.queues.find(request.topic, request.queue_id)?;
         let queue = s.queues.get(id).filter(|_| offset < max)?;
         Some(match queue.place(offset) {
@@ -339,11 +404,21 @@ pub(crate) async fn store_time(
     request: &ReadRequest<'_>,
     offset: u64,
 ) -> Result<Option<i64>, ReadError> {
-    let Some(entry) = entry(core, request, offset).await? else { return Ok(None) };
+    let entry = match entry(core, request, offset).await {
+        Ok(Some(entry)) => entry,
+        Ok(None) | Err(ReadError::Gone { .. }) => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    if entry.offset < core.segments.start() {
+        return Ok(None);
+    }
     let len = (record::HEAD_BYTES as u64).min(u64::from(entry.size));
     let head = match core.with(|s| s.log.slice(entry.offset, len)) {
         Some(head) => head,
-        None => fetch(core, entry, len).await?,
+        None => match fetch(core, entry, len).await {
+            Err(ReadError::Gone { .. }) => return Ok(None),
+            head => head?,
+        },
     };
     Ok(record::store_time(&head))
 }
@@ -354,14 +429,18 @@ pub(crate) async fn offset_by_time(
     request: &ReadRequest<'_>,
     time_ms: i64,
 ) -> Result<Option<QueueOffset>, ReadError> {
-    let Some((mut low, mut high)) = core.with_mut(|s| bounds(s, request)) else { return Ok(None) };
+    let Some(mut low) = first_offset(core, request).await? else { return Ok(None) };
+    let Some((_, mut high)) = core.with_mut(|s| bounds(core, s, request)) else { return Ok(None) };
     while low < high {
         let middle = low + (high - low) / 2;
         match store_time(core, request, middle).await? {
             Some(time) if time < time_ms => low = middle + 1,
             Some(_) => high = middle,
-            // The queue was deleted meanwhile.
-            None => return Ok(None),
+            // The message was dropped meanwhile, or the queue deleted.
+            None => match first_offset(core, request).await? {
+                Some(first) if first > middle => low = first,
+                _ => return Ok(None),
+            },
         }
     }
     Ok(Some(QueueOffset(low)))
@@ -382,29 +461,49 @@ pub(crate) async fn first_stored_after(
 
 /// The store time of the record that the log begins with.
 pub(crate) async fn oldest_store_time(core: &Rc<Core>) -> Result<Option<i64>, ReadError> {
-    let start = core.segments.start().unwrap_or(0);
-    let len = record::HEAD_BYTES as u64;
-    if start + len > core.with(State::confirmed) {
+    match first_store_time(core, core.segments.start()).await {
+        Err(ReadError::Gone { .. }) => Ok(None),
+        found => found,
+    }
+}
+
+/// The store time of the first record behind `offset`, where a batch begins and is not far from a record.
+pub(crate) async fn first_store_time(core: &Rc<Core>, offset: u64) -> Result<Option<i64>, ReadError> {
+    let len = limits::BLOCK;
+    let fits = core.segments.holding(offset).is_some_and(|span| offset + len <= span.end);
+    if !fits || offset + len > core.with(State::confirmed) {
         return Ok(None);
     }
-    let head = piece(core, start, len).await?;
-    let own = Position::new(core.shard, start).to_wire();
-    let is_record = record::place(&head).is_some_and(|(_, position)| position == own);
-    Ok(if is_record { record::store_time(&head) } else { None })
+    let bytes = piece(core, offset, len).await?;
+    let mut at = 0;
+    loop {
+        let rest = &bytes[at..];
+        match seal::item(rest, to_usize(limits::RECORD_LIMIT)) {
+            Item::Record(_) => {
+                let own = Position::new(core.shard, offset + at as u64).to_wire();
+                let is_record = record::place(rest).is_some_and(|(_, position)| position == own);
+                return Ok(if is_record { record::store_time(rest) } else { None });
+            }
+            Item::Tombstone(len, _) if at + len < bytes.len() => at += len,
+            _ => return Ok(None),
+        }
+    }
 }
 
 /// The record that begins at a log offset, if one begins there and readers may see it.
 pub(crate) async fn record_at(core: &Rc<Core>, offset: u64) -> Result<Option<Slice>, ReadError> {
     let confirmed = core.with(State::confirmed);
     let head = record::HEAD_BYTES as u64;
-    let start = core.segments.start().unwrap_or(0);
-    if offset < start
+    if offset < core.segments.start()
         || offset + head > confirmed
         || core.segments.holding(offset).is_none_or(|s| offset + head > s.end)
     {
         return Ok(None);
     }
-    let bytes = piece(core, offset, head).await?;
+    let bytes = match piece(core, offset, head).await {
+        Err(ReadError::Gone { .. }) => return Ok(None),
+        bytes => bytes?,
+    };
     let own = Position::new(core.shard, offset).to_wire();
     let Some(len) = record::total_len(&bytes).filter(|len| (limits::RECORD_MIN..=limits::RECORD_LIMIT).contains(len))
     else {
@@ -415,7 +514,10 @@ pub(crate) async fn record_at(core: &Rc<Core>, offset: u64) -> Result<Option<Sli
     if !starts_here || !fits {
         return Ok(None);
     }
-    let whole = piece(core, offset, len).await?;
+    let whole = match piece(core, offset, len).await {
+        Err(ReadError::Gone { .. }) => return Ok(None),
+        whole => whole?,
+    };
     debug_assert_eq!(whole.len(), to_usize(len));
     Ok(record::Head::parse(&whole).is_some().then_some(whole))
 }

@@ -5,8 +5,12 @@
 //! A batch is whole if its seal says it starts where the last one ended, in this store, this shard, an epoch not before
 //! the last one's, and the checksum fits. The first place where that fails is the end, unless something proves that the
 //! log was flushed beyond it: the snapshot, the store's checkpoint, or the seal of a later batch. To find the latter,
-//! recovery looks on for [`limits::SEARCH_MAX`] bytes without anything of ours. So damage that wipes more than that at
-//! the very end of the log, everything behind it included, cannot be told from a torn tail by the log alone.
+//! recovery looks on for [`limits::SEARCH_MAX`] bytes without such a seal. So damage that wipes every seal of more than
+//! that at the very end of the log cannot be told from a torn tail by the log alone.
+//!
+//! Behind the end may lie anything: zeros, what a recycled segment held in its former places, what an earlier term wrote
+//! behind a cut. The first two name other places than where they lie, the last names an earlier term; neither is taken for
+//! a batch or for a proof.
 
 use ringmq_rt::{AlignedBuf, yield_now};
 
@@ -18,10 +22,11 @@ use crate::limits::{self, BLOCK};
 use crate::log::{Span, to_usize};
 use crate::position::{Epoch, Position, QueueOffset, ShardId};
 use crate::queue::{Entry, Queues};
-use crate::record::Head;
+use crate::record::{HEAD_BYTES, Head, place};
 use crate::runs::Runs;
 use crate::seal::{Item, TRAILER, Trailer, item};
 use crate::segment::Segments;
+use crate::start::LogStart;
 
 /// The largest batch that is believed: a record of any configuration, or a full buffer, with its seal.
 const BATCH_MAX: u64 = limits::RECORD_LIMIT + 2 * BLOCK;
@@ -35,6 +40,8 @@ pub(crate) struct Recovered {
     /// The segment in which the log goes on; `None` if it has to be created.
     pub(crate) segment: Option<Span>,
     pub(crate) index: IndexLog,
+    /// From where the snapshot on disk has the log read; `None` if there is none that can be used.
+    pub(crate) snapshot: Option<u64>,
     pub(crate) store_ms: i64,
     /// Latest epoch that anything on disk names.
     pub(crate) epoch: Epoch,
@@ -135,32 +142,38 @@ pub(crate) async fn recover(
     known: Known,
     segments: &Segments,
     index_files: &IndexFiles,
+    start: &LogStart,
     snapshot: Option<Snapshot>,
     keys: Option<&Runs>,
 ) -> Result<Recovered, OpenError> {
-    let first = segments.start().unwrap_or(0);
-    let covered = keys.map(Runs::covered);
+    let first = segments.start();
+    // What was dropped since the last run was written needs no entries any more.
+    let covered = keys.map(|keys| keys.covered().max(first));
     // A run leads only to what is flushed.
     let claims = snapshot.as_ref().map_or(0, |s| s.flushed).max(known.flushed).max(covered.unwrap_or(0));
-    let mut found = match snapshot {
+    // A snapshot that needs what was dropped is not there by the order of things, but by a power cut.
+    let usable = snapshot.filter(|s| s.replay >= first);
+    let mut found = match usable {
         Some(snapshot) => Recovered {
             end: snapshot.replay,
             queues: snapshot.queues,
             segment: None,
-            index: IndexLog::new(snapshot.index_next),
+            index: IndexLog::resume(start.index, snapshot.index_next, &snapshot.index_files, snapshot.flushed),
+            snapshot: Some(snapshot.replay),
             store_ms: snapshot.store_ms,
-            epoch: snapshot.epoch,
+            epoch: snapshot.epoch.max(start.epoch),
             replayed_from: snapshot.replay,
             records: 0,
             cut: 0,
         },
         None => Recovered {
-            queues: Queues::default(),
+            queues: start.quiet_queues(),
             end: first,
             segment: None,
-            index: IndexLog::new(0),
+            index: IndexLog::new(start.index),
+            snapshot: None,
             store_ms: 0,
-            epoch: Epoch::default(),
+            epoch: start.epoch,
             replayed_from: first,
             records: 0,
             cut: 0,
@@ -169,7 +182,7 @@ pub(crate) async fn recover(
     // What the key index lacks is read again, be it that the snapshot has the queues from there on: a record that its
     // queue already has is passed over.
     if let Some(covered) = covered.filter(|covered| *covered < found.end) {
-        (found.end, found.replayed_from, found.epoch) = (covered, covered, Epoch::default());
+        (found.end, found.replayed_from, found.epoch) = (covered, covered, start.epoch);
     }
     let from = found.end;
     let reason = scan(&known, segments, index_files, keys, &mut found).await?;
@@ -281,6 +294,10 @@ fn enqueue(known: &Known, head: &Head<'_>, offset: u64, len: usize, found: &mut 
     let queues = &mut found.queues;
     let id = queues.find_or_create(head.topic, head.queue_id, offset, claimed.0);
     let Some(queue) = queues.get_mut(id) else { return Ok(()) };
+    // What is known of a queue without a snapshot is only with what it goes on if the log has nothing of it.
+    if found.snapshot.is_none() && queue.is_empty() && offset >= queue.born {
+        queue.begin_at(claimed.0);
+    }
     // What belongs to an earlier queue of this name, or is in the snapshot already.
     if offset < queue.born || claimed.0 < queue.next() {
         return Ok(());
@@ -317,7 +334,7 @@ async fn write_keys(keys: &Runs) -> Result<(), OpenError> {
 
 /// Looks behind the end for seals of a log that went on: what they say was flushed, and the end of the last one.
 async fn search(known: &Known, segments: &Segments, found: &mut Recovered) -> Result<(u64, u64), OpenError> {
-    let (mut flushed, mut later) = (0, found.end);
+    let (mut flushed, mut later) = (0, unfinished(known, segments, found.end).await?);
     let (mut at, mut quiet_since) = (found.end, found.end);
     let last_good = found.epoch;
     while let Some(span) = segments.holding(at) {
@@ -328,17 +345,17 @@ async fn search(known: &Known, segments: &Segments, found: &mut Recovered) -> Re
             }
             let bytes = window.at(at, to_usize(BLOCK)).await?;
             let Some(block) = bytes.get(..to_usize(BLOCK)) else { return Ok((flushed, later)) };
-            if block.iter().any(|&b| b != 0) {
-                (quiet_since, later) = (at, later.max(at + BLOCK));
-                let seal = Trailer::decode(block).filter(|t| {
-                    let ours = t.store == known.store && t.shard == known.shard;
-                    ours && t.start >= found.end && t.start + u64::from(t.len) == at + BLOCK
-                });
-                if let Some(seal) = seal {
-                    found.epoch = found.epoch.max(seal.epoch);
-                    if seal.epoch >= last_good {
-                        flushed = flushed.max(seal.flushed);
-                    }
+            // In a recycled segment lie seals that name their former places.
+            let seal = Trailer::decode(block).filter(|t| {
+                let ours = t.store == known.store && t.shard == known.shard;
+                ours && t.start >= found.end && t.start + u64::from(t.len) == at + BLOCK
+            });
+            if let Some(seal) = seal {
+                found.epoch = found.epoch.max(seal.epoch);
+                // What an earlier term left behind a cut says nothing about this log.
+                if seal.epoch >= last_good {
+                    flushed = flushed.max(seal.flushed);
+                    (quiet_since, later) = (at, later.max(at + BLOCK));
                 }
             }
             at += BLOCK;
@@ -348,6 +365,23 @@ async fn search(known: &Known, segments: &Segments, found: &mut Recovered) -> Re
         }
     }
     Ok((flushed, later))
+}
+
+/// Up to where an unfinished batch at `end` reaches that has no seal: by its records, which name their places.
+async fn unfinished(known: &Known, segments: &Segments, end: u64) -> Result<u64, OpenError> {
+    let Some(span) = segments.holding(end) else { return Ok(end) };
+    let mut window = Window::new(segments, span);
+    let mut at = end;
+    while at + HEAD_BYTES as u64 <= span.end && at - end < BATCH_MAX {
+        let bytes = window.at(at, HEAD_BYTES).await?;
+        let own = Position::new(known.shard, at).to_wire();
+        let Item::Record(len) = item(bytes, to_usize(BATCH_MAX)) else { break };
+        if place(bytes).is_none_or(|(_, position)| position != own) {
+            break;
+        }
+        at += len as u64;
+    }
+    Ok(at.next_multiple_of(BLOCK).min(span.end))
 }
 
 /// What readers are about to see must not be taken back by the next power cut: it may only be in the device's cache.

@@ -21,8 +21,10 @@ use crate::position::{Epoch, Position, QueueId, QueueOffset, ShardId};
 use crate::prepare;
 use crate::read::{self, ReadBatch, ReadPlan, ReadRequest, Select};
 use crate::recover::{self, Known, Recovered};
+use crate::retain::{self, SegmentInfo};
 use crate::runs::{self, RunStats, Runs};
-use crate::segment::Segments;
+use crate::segment::{Segments, Shape};
+use crate::start;
 use crate::state::{Core, Draft, Start, State, Ticket};
 use crate::store::StoreMeta;
 use crate::watermark::Watermarks;
@@ -45,6 +47,8 @@ pub struct ShardStats {
     pub counters: Counters,
     /// Where the log begins: the offset of its oldest segment.
     pub start: u64,
+    /// Dropped segments that are kept to become new ones.
+    pub spares: usize,
     pub queues: usize,
     /// Memory of the queues' tails and block lists.
     pub queue_bytes: usize,
@@ -79,12 +83,15 @@ impl Shard {
     /// What keeps it from opening; damage to flushed data names the place and is never cut away.
     pub async fn open(root: &Path, shard: ShardId, meta: &StoreMeta, options: ShardOptions) -> Result<Self, OpenError> {
         options.check()?;
-        let segments = Segments::open(root, shard).await?;
+        let start = start::load(root, shard, meta.id()).await?;
+        let shape = Shape { start: start.offset, size: options.segment_size, spares: options.spare_segments };
+        let segments = Segments::open(root, shard, shape).await?;
         let index_files = IndexFiles::open(root, shard).await?;
+        index_files.remove_before(start.index).await.map_err(OpenError::io("remove", index_files.path_of("")))?;
         let snapshot = checkpoint::load(root, shard, meta.id()).await?;
         let known = Known { shard, store: meta.id(), flushed: meta.flushed(shard) };
-        let keys = open_keys(root, shard, meta, &options, segments.start().unwrap_or(0)).await?;
-        let found = recover::recover(known, &segments, &index_files, snapshot, keys.as_deref()).await?;
+        let keys = open_keys(root, shard, meta, &options, segments.start()).await?;
+        let found = recover::recover(known, &segments, &index_files, &start, snapshot, keys.as_deref()).await?;
         let recovery = Recovery {
             replayed_bytes: found.end - found.replayed_from,
             replayed_records: found.records,
@@ -106,6 +113,9 @@ impl Shard {
             index: found.index,
             keys,
             snapshot_at: found.replayed_from,
+            snapshot_replay: found.snapshot,
+            start: segments.start(),
+            start_epoch: start.epoch,
         };
         let state = State::new(start, &options);
         let core = Core::new(shard, meta.id(), options, method, segments, index_files, state);
@@ -291,10 +301,41 @@ impl Shard {
         read::read_cold(&self.core, request, select).await
     }
 
-    /// First offset of a queue, and the one behind the last message that readers see; `None` for an unknown queue.
+    /// First offset of a queue, and the one behind the last message that readers see; `None` for an unknown queue. When
+    /// messages were dropped the first one may be told up to a block of the index too low until somebody asked for it by
+    /// [`first_offset`](Self::first_offset), or read there.
     pub fn bounds(&self, topic: &str, queue_id: i32) -> Option<(QueueOffset, QueueOffset)> {
-        let (min, max) = self.core.with_mut(|s| read::bounds(s, &place(topic, queue_id)))?;
+        let (min, max) = self.core.with_mut(|s| read::bounds(&self.core, s, &place(topic, queue_id)))?;
         Some((QueueOffset(min), QueueOffset(max)))
+    }
+
+    /// The first offset of a queue whose message still exists, or its end without any; `None` for an unknown queue. It may
+    /// read one block of the index, once for each time that the log was cut.
+    ///
+    /// # Errors
+    /// As [`read_cold`](Self::read_cold).
+    pub async fn first_offset(&self, topic: &str, queue_id: i32) -> Result<Option<QueueOffset>, ReadError> {
+        Ok(read::first_offset(&self.core, &place(topic, queue_id)).await?.map(QueueOffset))
+    }
+
+    /// First byte of the log that is kept. What is derived from the log may forget what lies in front of it.
+    pub fn start(&self) -> u64 {
+        self.core.segments.start()
+    }
+
+    /// The segments that are full, oldest first, with the time of their last message.
+    ///
+    /// # Errors
+    /// As [`read_cold`](Self::read_cold).
+    pub async fn segments(&self) -> Result<Vec<SegmentInfo>, ReadError> {
+        retain::segments(&self.core).await
+    }
+
+    /// Drops the oldest segments that end at `offset` or in front of it, as far as they are flushed; never the one that is
+    /// written. The decision is made here and nothing is waited for: where the log will start is returned, and
+    /// [`start`](Self::start) moves there once that is noted durably. A crash before that leaves the messages.
+    pub fn drop_before(&self, offset: u64) -> u64 {
+        retain::drop_before(&self.core, offset)
     }
 
     /// Zero for an unknown queue.
@@ -325,8 +366,10 @@ impl Shard {
     /// # Errors
     /// As [`read_cold`](Self::read_cold).
     pub async fn earliest_store_time(&self, topic: &str, queue_id: i32) -> Result<Option<i64>, ReadError> {
-        let first = self.min_offset(topic, queue_id);
-        self.store_time(topic, queue_id, first).await
+        match self.first_offset(topic, queue_id).await? {
+            Some(first) => self.store_time(topic, queue_id, first).await,
+            None => Ok(None),
+        }
     }
 
     /// Store time of one message; `None` if readers see none there.
@@ -374,7 +417,8 @@ impl Shard {
         self.core.with(|s| ShardStats {
             marks: s.marks,
             counters: s.counts,
-            start: self.core.segments.start().unwrap_or(0),
+            start: self.core.segments.start(),
+            spares: self.core.segments.spares(),
             queues: s.queues.len(),
             queue_bytes: s.queues.memory(),
             buffer_bytes: s.log.buffered(),
@@ -501,6 +545,7 @@ fn start_tasks(core: &Rc<Core>, root: &Path) -> Result<Tasks, OpenError> {
         spawn("log-write", flush::write(Rc::clone(core))),
         spawn("log-prepare", prepare::run(Rc::clone(core), prepare::zeros()?)),
         spawn("index-write", index_io::run(Rc::clone(core))),
+        spawn("log-drop", retain::run(Rc::clone(core))),
         spawn("space-watch", flush::watch_space(Rc::clone(core), root.to_path_buf())),
     ];
     if let Some(keys) = &core.keys {

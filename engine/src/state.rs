@@ -1,7 +1,7 @@
 //! What one shard knows, and the synchronous steps that change it. [`Core`] is shared by the shard's tasks, all on one
 //! thread; its state is touched only within a call, never across an await.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::limits;
 use crate::log::{Log, NoRoom, Write, to_usize};
 use crate::options::{FlushPolicy, ShardOptions};
 use crate::position::{Epoch, Position, QueueOffset, ShardId};
-use crate::queue::{Entry, Queue, Queues};
+use crate::queue::{Entry, Kept, Queue, Queues};
 use crate::runs::Runs;
 use crate::seal;
 use crate::segment::Segments;
@@ -98,6 +98,16 @@ pub(crate) struct State {
     pub(crate) index_damaged: bool,
     /// Written bytes at the last snapshot.
     pub(crate) snapshot_at: u64,
+    /// From where the snapshot on disk has the log read again; none of that is dropped. `None` without a snapshot.
+    pub(crate) snapshot_replay: Option<u64>,
+    /// Where the log is to start, and has to once this is on disk.
+    pub(crate) start_wanted: u64,
+    /// No batch behind the start of the log on disk was written in an earlier term.
+    pub(crate) start_epoch: Epoch,
+    /// Where the log ended when it was opened: what begins behind it was written in this term.
+    pub(crate) opened_at: u64,
+    /// Dropped segments are given back, not kept for later.
+    pub(crate) keeps_no_spares: bool,
     record_max: u64,
     unwritten_max: u64,
 }
@@ -112,6 +122,10 @@ pub(crate) struct Start {
     pub(crate) index: IndexLog,
     pub(crate) keys: Option<Rc<Runs>>,
     pub(crate) snapshot_at: u64,
+    /// As in [`State`].
+    pub(crate) snapshot_replay: Option<u64>,
+    pub(crate) start: u64,
+    pub(crate) start_epoch: Epoch,
 }
 
 impl State {
@@ -120,6 +134,7 @@ impl State {
             shard: start.shard,
             epoch: start.epoch,
             marks: Watermarks::at(start.log.end(), options.flush),
+            opened_at: start.log.end(),
             log: start.log,
             queues: start.queues,
             index: start.index,
@@ -136,6 +151,10 @@ impl State {
             used_percent: 0,
             index_damaged: false,
             snapshot_at: start.snapshot_at,
+            snapshot_replay: start.snapshot_replay,
+            start_wanted: start.start,
+            start_epoch: start.start_epoch,
+            keeps_no_spares: false,
             record_max: options.record_max,
             unwritten_max: options.unwritten_max,
         }
@@ -143,6 +162,11 @@ impl State {
 
     pub(crate) fn confirmed(&self) -> u64 {
         self.marks.confirmed().offset()
+    }
+
+    /// What is kept of the log and of its index.
+    pub(crate) fn kept(&self, core: &Core) -> Kept {
+        Kept { start: core.segments.start(), block: self.index.first() }
     }
 
     /// Appends one message.
@@ -412,6 +436,9 @@ pub(crate) struct Core {
     pub(crate) index_work: Event,
     pub(crate) snapshot_work: Event,
     pub(crate) watch_work: Event,
+    pub(crate) drop_work: Event,
+    /// A snapshot is being taken.
+    pub(crate) snapshotting: Cell<bool>,
     state: RefCell<State>,
 }
 
@@ -443,6 +470,8 @@ impl Core {
             index_work: Event::new(),
             snapshot_work: Event::new(),
             watch_work: Event::new(),
+            drop_work: Event::new(),
+            snapshotting: Cell::new(false),
             state: RefCell::new(state),
         })
     }
@@ -474,6 +503,7 @@ impl Core {
             &self.index_work,
             &self.snapshot_work,
             &self.watch_work,
+            &self.drop_work,
         ] {
             event.notify();
         }

@@ -12,6 +12,7 @@ mod engine {
     mod keys;
     mod model;
     mod real;
+    mod retention;
     mod scale;
     mod select;
     mod support;

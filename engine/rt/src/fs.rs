@@ -65,6 +65,14 @@ pub async fn remove(path: &Path) -> io::Result<()> {
     dispatch!(remove(path))
 }
 
+/// Gives a file another name, in place of what had that; durable once [`sync_dir`] was called for the directory.
+///
+/// # Errors
+/// `NotFound` if there is no such file, otherwise what the operating system says.
+pub async fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    dispatch!(rename(from, to))
+}
+
 /// Makes the names in a directory durable.
 ///
 /// # Errors

@@ -98,9 +98,7 @@ pub(crate) async fn merge(core: Rc<Core>, runs: Rc<Runs>) {
         if core.with(State::is_ending) {
             return;
         }
-        if let Some(start) = core.segments.start() {
-            runs.drop_in_front_of(start);
-        }
+        runs.drop_in_front_of(core.segments.start());
         if let Err(e) = runs.drop_gone().await {
             // They are in nobody's way but the disk's; the next start removes them.
             tracing::warn!(shard = %core.shard, "cannot remove a part of the key index that leads nowhere: {e}");

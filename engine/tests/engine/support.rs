@@ -126,7 +126,7 @@ pub(crate) async fn read(shard: &Shard, request: ReadRequest<'_>) -> ReadBatch {
 
 /// All records of a queue, from its first to its last.
 pub(crate) async fn all(shard: &Shard, topic: &str, queue: i32) -> Vec<Vec<u8>> {
-    let mut at = shard.min_offset(topic, queue).0;
+    let mut at = shard.first_offset(topic, queue).await.unwrap().map_or(0, |first| first.0);
     let mut records = Vec::new();
     loop {
         let batch = read(shard, request(topic, queue, at)).await;

@@ -71,6 +71,12 @@ pub(crate) async fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
+pub(crate) async fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    let (at, target) = (absolute(from), absolute(to));
+    let done = disk().metadata(|state| state.rename(&at, &target)).await;
+    done.map_err(|e| named("rename", from, &e))
+}
+
 pub(crate) async fn sync_dir(path: &Path) -> io::Result<()> {
     sync_names(&disk(), &absolute(path)).await.map_err(|e| named("sync directory", path, &e))
 }

@@ -85,6 +85,11 @@ pub(crate) async fn remove(path: &Path) -> io::Result<()> {
     .await
 }
 
+pub(crate) async fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    let to = to.to_path_buf();
+    on_lane("rename", from, move |p| fs::rename(p, to)).await
+}
+
 pub(crate) async fn sync_dir(path: &Path) -> io::Result<()> {
     on_lane("sync directory", path, |p| fs::File::open(p)?.sync_all()).await
 }

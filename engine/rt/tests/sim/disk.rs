@@ -285,6 +285,24 @@ fn a_full_device_refuses_and_has_room_again() {
 }
 
 #[test]
+fn a_renamed_file_has_one_name_whenever_the_power_goes() {
+    for seed in 0..20 {
+        let sim = Sim::new(seed);
+        sim.run(async {
+            let file = create("/old").await;
+            file.commit(&[block(5)], 0, CommitMethod::Thread).await.unwrap();
+            fs::sync_dir(Path::new("/")).await.unwrap();
+            fs::rename(Path::new("/old"), Path::new("/new")).await.unwrap();
+            let gone = fs::rename(Path::new("/old"), Path::new("/other")).await.unwrap_err();
+            assert_eq!(gone.kind(), io::ErrorKind::NotFound);
+        });
+        sim.crash(CrashKind::PowerCut(Cache::Random));
+        let there: Vec<_> = ["/old", "/new"].iter().filter_map(|name| sim.disk().read_all(name).ok()).collect();
+        assert_eq!(there, [[5; BLOCK]], "seed {seed}");
+    }
+}
+
+#[test]
 fn a_stall_delays_and_decay_shows() {
     let sim = Sim::new(7);
     sim.run(async {

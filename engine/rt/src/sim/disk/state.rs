@@ -316,6 +316,12 @@ impl State {
         Ok(())
     }
 
+    pub(in crate::sim) fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        self.names.rename(from, to)?;
+        self.collect();
+        Ok(())
+    }
+
     pub(super) fn corrupt(&mut self, path: &Path, offset: u64, len: usize) -> io::Result<()> {
         let inode = self.names.file(path)?;
         self.inode_mut(inode)?.corrupt(offset, len);
