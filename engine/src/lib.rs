@@ -5,7 +5,7 @@
 //! [`store`] is the directory that all shards share, [`Shard`] the door to one of them. Behind the door: `state` (what is
 //! known, and the synchronous steps), `log` (which bytes come where), `seal` (how a batch is closed), `flush` (group
 //! commit), `prepare` and `segment` (files, and zeros ahead of the writer), `queue`, `index_log` and `index_io` (queue
-//! offset → position), `read` and `cold` (the way back out), `checkpoint` and `recover` (stopping and starting), [`counters`] (how much of it).
+//! offset → position), `read`, `select` and `cold` (the way back out), `checkpoint` and `recover` (stopping and starting), [`counters`] (how much of it).
 //!
 //! # What always holds
 //!
@@ -42,6 +42,7 @@ mod record;
 mod recover;
 mod seal;
 mod segment;
+mod select;
 mod shard;
 mod state;
 pub mod store;
@@ -52,7 +53,8 @@ pub use counters::{Counters, Sizes, Tally};
 pub use error::{AppendError, OpenError, Poisoned, ReadError};
 pub use options::{FlushPolicy, ShardOptions};
 pub use position::{Epoch, Position, QueueId, QueueOffset, ShardId};
-pub use read::{ReadBatch, ReadPlan, ReadRequest, ReadStatus, Select};
+pub use read::{ReadBatch, ReadPlan, ReadRequest, ReadStatus};
+pub use select::Select;
 pub use shard::{Recovery, Shard, ShardStats};
 pub use state::{Draft, Ticket};
 pub use store::{Store, StoreMeta, StoreOptions};
