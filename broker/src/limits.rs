@@ -104,6 +104,14 @@ pub const TRAFFIC_ITEMS_MAX: usize = 50_000;
 /// Posts that wait in one executor's mailbox: a request that finds it full is answered SYSTEM_BUSY.
 pub const MAILBOX_MAX: usize = 16_384;
 
+/// Compiled expressions that an executor keeps of pulls that bring their own: the ones that were not used for longest are
+/// compiled again when they come back.
+pub const FILTERS_MAX: usize = 256;
+
+/// What the SQL92 evaluations of one read may cost, in steps of about a nanosecond: the reader then goes on behind the
+/// last message that was looked at.
+pub const FILTER_WORK_MAX: usize = 4_000_000;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,11 +143,3 @@ mod tests {
         const { assert!(OFFSET_PAIRS_MAX + OFFSETS_MAX + REST <= NODES_MAX) };
     }
 }
-
-/// Compiled expressions that an executor keeps of pulls that bring their own: the ones that were not used for longest are
-/// compiled again when they come back.
-pub const FILTERS_MAX: usize = 256;
-
-/// What the SQL92 evaluations of one read may cost, in steps of about a nanosecond: the reader then goes on behind the
-/// last message that was looked at.
-pub const FILTER_WORK_MAX: usize = 4_000_000;

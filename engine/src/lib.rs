@@ -5,8 +5,8 @@
 //! [`store`] is the directory that all shards share, [`Shard`] the door to one of them. Behind the door: `state` (what is
 //! known, and the synchronous steps), `log` (which bytes come where), `seal` (how a batch is closed), `flush` (group
 //! commit), `prepare` and `segment` (files, and zeros ahead of the writer), `queue`, `index_log` and `index_io` (queue
-//! offset → position), `runs` and `keys` (key → position), `read` and `cold` (the way back out), `checkpoint` and `recover`
-//! (stopping and starting; `codec` frames their files), `retain` and `start` (dropping the oldest segments, and where the log
+//! offset → position), `runs` and `keys` (key → position), `read`, `select` and `cold` (the way back out), `checkpoint` and
+//! `recover` (stopping and starting; `codec` frames their files), `retain` and `start` (dropping the oldest segments, and where the log
 //! starts then), [`counters`] (how much of it).
 //!
 //! # What always holds
@@ -51,6 +51,7 @@ mod retain;
 mod runs;
 mod seal;
 mod segment;
+mod select;
 mod shard;
 mod start;
 mod state;
@@ -63,9 +64,10 @@ pub use error::{AppendError, OpenError, Poisoned, ReadError};
 pub use keys::{Found, KeyKind, KeyQuery, Keys};
 pub use options::{FlushPolicy, ShardOptions};
 pub use position::{Epoch, Position, QueueId, QueueOffset, ShardId};
-pub use read::{ReadBatch, ReadPlan, ReadRequest, ReadStatus, Select};
+pub use read::{ReadBatch, ReadPlan, ReadRequest, ReadStatus};
 pub use retain::SegmentInfo;
 pub use runs::RunStats;
+pub use select::Select;
 pub use shard::{Recovery, Shard, ShardStats};
 pub use state::{Draft, Ticket};
 pub use store::{Store, StoreMeta, StoreOptions};

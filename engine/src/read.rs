@@ -16,6 +16,7 @@ use crate::position::{Position, QueueId, QueueOffset};
 use crate::queue::{Entry, First, Place};
 use crate::record;
 use crate::seal::{self, Item};
+use crate::select::Select;
 use crate::state::{Core, State};
 
 /// What a read found, in RocketMQ's words.
@@ -63,29 +64,6 @@ pub struct ReadRequest<'a> {
     pub max_messages: usize,
     /// At most this many bytes, but always one message if one is there.
     pub max_bytes: u64,
-}
-
-/// What a reader wants of a queue's messages.
-pub trait Select {
-    /// By the tag hash of its entry, before the message is looked for.
-    fn wants_tags(&mut self, tags_code: i64) -> bool;
-
-    /// By the whole record. One that is refused costs the reader no message and no byte of its request.
-    fn wants_record(&mut self, _record: &[u8]) -> bool {
-        true
-    }
-
-    /// Asked before each message: whether looking at records has cost enough for one read. The reader then goes on from
-    /// there with its next one.
-    fn is_spent(&self) -> bool {
-        false
-    }
-}
-
-impl<F: FnMut(i64) -> bool> Select for F {
-    fn wants_tags(&mut self, tags_code: i64) -> bool {
-        self(tags_code)
-    }
 }
 
 /// What memory could answer.
