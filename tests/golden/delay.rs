@@ -103,7 +103,8 @@ fn delayed_in_batches(setup: Setup) -> Scene {
     // One that comes after the longest level tells that nothing more will come.
     let end = Outgoing { topic: "orders", queue: 0, properties: "DELAY\u{1}18\u{2}", body: b"end" };
     scene.send_raw(&[], &end);
-    scene.until("the end is delivered", |scene| scene.pull("orders").iter().any(|one| one.body == b"end").then_some(()));
+    scene
+        .until("the end is delivered", |scene| scene.pull("orders").iter().any(|one| one.body == b"end").then_some(()));
     scene.stored("delivered", "orders", 1);
     scene
 }
@@ -148,7 +149,8 @@ fn delayed_and_parked(setup: Setup) -> Scene {
 const TIMERS: [(&str, &str); 3] =
     [("messageDelayLevel", LEVELS), ("timerWheelEnable", "true"), ("recallMessageEnable", "true")];
 
-fn now() -> i64 {
+/// Milliseconds since 1970.
+pub(crate) fn now() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     i64::try_from(since.as_millis()).unwrap()
 }

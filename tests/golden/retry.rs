@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::scene::{Scene, Setup};
 use super::scenarios;
+use super::scene::{Scene, Setup};
 use super::support::wire::{self, Outgoing};
 
 scenarios! {
@@ -209,7 +209,12 @@ fn orderly_again(setup: Setup) -> Scene {
     send(&mut scene, "second");
     consume(&mut scene, &[("orderly", "true"), ("answers", "suspend,suspend")]);
     scene.deliveries("consumer", 6);
-    scene.answer("the retry topic stays empty", wire::GET_MAX_OFFSET, &[("topic", "%RETRY%billing"), ("queueId", "0")], &[]);
+    scene.answer(
+        "the retry topic stays empty",
+        wire::GET_MAX_OFFSET,
+        &[("topic", "%RETRY%billing"), ("queueId", "0")],
+        &[],
+    );
     scene
 }
 

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::delay::batch_element;
-use super::scene::{Scene, Setup, told};
 use super::scenarios;
+use super::scene::{Scene, Setup, told};
 use super::support::wire::{self, Outgoing};
 
 scenarios! {
@@ -106,7 +106,8 @@ struct Half {
 /// Sends a half message without a client.
 fn half(scene: &mut Scene, name: &str, more: &str) -> Half {
     let id = format!("7F0000010BADC0FFEE0000000000{:04X}", name.bytes().map(u32::from).sum::<u32>());
-    let properties = format!("TRAN_MSG\u{1}true\u{2}PGROUP\u{1}payments\u{2}UNIQ_KEY\u{1}{id}\u{2}TAGS\u{1}paid\u{2}{more}");
+    let properties =
+        format!("TRAN_MSG\u{1}true\u{2}PGROUP\u{1}payments\u{2}UNIQ_KEY\u{1}{id}\u{2}TAGS\u{1}paid\u{2}{more}");
     let message = Outgoing { topic: "orders", queue: 0, properties: &properties, body: name.as_bytes() };
     let frame = scene.send_raw(&[("f", "4")], &message);
     scene.observe_frame(&format!("half {name}"), &frame);
