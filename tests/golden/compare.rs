@@ -1,6 +1,7 @@
 //! The recorded files, the table of known differences, and how a run is held against both.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 
@@ -56,6 +57,32 @@ pub(crate) fn recording() -> bool {
     }
 }
 
+/// The names of all recorded scenarios.
+pub(crate) fn scenarios() -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for server in fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()) {
+        for file in fs::read_dir(server).unwrap() {
+            let file = file.unwrap().file_name().into_string().unwrap();
+            names.insert(file.split('.').next().unwrap().to_owned());
+        }
+    }
+    names
+}
+
+/// The heading in `docs/COMPATIBILITY.md` over the table that says the same as `differences.toml`.
+const HEADING: &str = "## Answers that differ";
+
+/// The rows of that table: what differs, and why.
+pub(crate) fn documented() -> BTreeSet<(String, String)> {
+    let text = fs::read_to_string(root().join("docs/COMPATIBILITY.md")).unwrap();
+    let section = text.split_once(HEADING).unwrap_or_else(|| panic!("no `{HEADING}`")).1;
+    let section = section.split("\n## ").next().unwrap();
+    let rows = section.lines().filter(|line| line.starts_with("| ")).skip(1);
+    let cells =
+        rows.map(|row| row.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect::<Vec<_>>());
+    cells.map(|cells| (cells[0].clone(), cells[1].clone())).collect()
+}
+
 /// The table of known differences.
 pub(crate) fn differences() -> Vec<Difference> {
     let text = fs::read_to_string(folder().join("differences.toml")).unwrap();
@@ -73,11 +100,16 @@ fn line(name: &str, members: &Value) -> String {
 
 /// Every leaf of `value` by its path.
 fn leaves(path: &str, value: &Value, out: &mut BTreeMap<String, Value>) {
+    let dot = if path.is_empty() { "" } else { "." };
     match value {
         Value::Object(members) if !members.is_empty() => {
             for (name, value) in members {
-                let dot = if path.is_empty() { "" } else { "." };
                 leaves(&format!("{path}{dot}{name}"), value, out);
+            }
+        }
+        Value::Array(items) if !items.is_empty() => {
+            for (at, value) in items.iter().enumerate() {
+                leaves(&format!("{path}{dot}{at}"), value, out);
             }
         }
         _ => drop(out.insert(path.to_owned(), value.clone())),
@@ -110,7 +142,12 @@ impl Golden<'_> {
     /// Fails with a list of every member in which `seen` and the recorded file differ, known differences apart.
     pub(crate) fn hold(&self, seen: &Seen, known: &[Difference]) {
         let golden = self.recorded();
-        let known = |line: &str, member: Option<&str>| known.iter().any(|known| known.covers(self, line, member));
+        let met = RefCell::new(BTreeSet::new());
+        let known_at = |line: &str, member: Option<&str>| {
+            let at = known.iter().position(|known| known.covers(self, line, member));
+            met.borrow_mut().extend(at);
+            at.is_some()
+        };
         let mut wrong = Vec::new();
         let order = |lines: &Seen, others: &Seen| -> Vec<String> {
             let shared = lines.iter().filter(|(name, _)| others.iter().any(|(other, _)| other == name));
@@ -120,13 +157,13 @@ impl Golden<'_> {
             wrong.push("the lines come in another order".to_owned());
         }
         for (name, members) in seen {
-            if !golden.iter().any(|(other, _)| other == name) && !known(name, None) {
+            if !golden.iter().any(|(other, _)| other == name) && !known_at(name, None) {
                 wrong.push(format!("`{name}` is not recorded: {members}"));
             }
         }
         for (name, expected) in &golden {
             let Some((_, found)) = seen.iter().find(|(other, _)| other == name) else {
-                if !known(name, None) {
+                if !known_at(name, None) {
                     wrong.push(format!("`{name}` is missing: {expected}"));
                 }
                 continue;
@@ -134,13 +171,20 @@ impl Golden<'_> {
             let (mut left, mut right) = (BTreeMap::new(), BTreeMap::new());
             leaves("", expected, &mut left);
             leaves("", found, &mut right);
-            let paths: std::collections::BTreeSet<&String> = left.keys().chain(right.keys()).collect();
+            let paths: BTreeSet<&String> = left.keys().chain(right.keys()).collect();
             for path in paths {
                 let (apache, ours) = (left.get(path), right.get(path));
-                if apache != ours && !known(name, Some(path)) {
+                if apache != ours && !known_at(name, Some(path)) {
                     let show = |value: Option<&Value>| value.map_or("nothing".to_owned(), Value::to_string);
                     wrong.push(format!("`{name}`: {path} is {}, recorded is {}", show(ours), show(apache)));
                 }
+            }
+        }
+        // A difference that is gone must leave the table. Those of every scenario need not occur in each.
+        for (at, known) in known.iter().enumerate() {
+            if known.is_only_of(self) && !met.borrow().contains(&at) {
+                wrong
+                    .push(format!("differences.toml names `{}` {:?}, where nothing differs", known.line, known.member));
             }
         }
         assert!(wrong.is_empty(), "{}\n{}", self.path().display(), wrong.join("\n"));
@@ -148,10 +192,16 @@ impl Golden<'_> {
 }
 
 impl Difference {
-    fn covers(&self, golden: &Golden<'_>, line: &str, member: Option<&str>) -> bool {
+    fn is_of(&self, golden: &Golden<'_>) -> bool {
         (self.scenario == "*" || self.scenario == golden.scenario)
             && self.server.as_deref().is_none_or(|server| server == golden.server)
-            && (self.line == "*" || self.line == line)
-            && self.member.as_deref() == member
+    }
+
+    fn is_only_of(&self, golden: &Golden<'_>) -> bool {
+        self.scenario != "*" && self.is_of(golden)
+    }
+
+    fn covers(&self, golden: &Golden<'_>, line: &str, member: Option<&str>) -> bool {
+        self.is_of(golden) && (self.line == "*" || self.line == line) && self.member.as_deref() == member
     }
 }

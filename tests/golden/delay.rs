@@ -149,7 +149,8 @@ fn delayed_and_parked(setup: Setup) -> Scene {
 const TIMERS: [(&str, &str); 3] =
     [("messageDelayLevel", LEVELS), ("timerWheelEnable", "true"), ("recallMessageEnable", "true")];
 
-fn now() -> i64 {
+/// Milliseconds since 1970.
+pub(crate) fn now() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     i64::try_from(since.as_millis()).unwrap()
 }

@@ -93,10 +93,22 @@ impl Scene {
         self.cluster.broker.create_topic(topic, 1);
     }
 
+    /// Another connection that speaks as the client's version does.
+    pub(crate) fn connect(&self) -> Connection {
+        self.cluster.broker.connect().speaking(wire_version(self.setup.client))
+    }
+
+    /// A raw request to the name server.
+    pub(crate) fn ask_namesrv(&self, code: i32, ext: &[(&'static str, &str)]) -> Frame {
+        let ext: Vec<_> = ext.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
+        let connection = Connection::open(self.cluster.namesrv()).unwrap();
+        connection.speaking(wire_version(self.setup.client)).call(code, &ext, &[]).unwrap()
+    }
+
     /// Makes a consumer group as a client does, by a heartbeat, and waits until its retry topic has a route: a client
     /// that starts before looks at it twenty seconds later only. The member is gone again afterwards.
     pub(crate) fn group(&mut self, group: &str, topic: &str) {
-        let mut member = self.cluster.broker.connect().speaking(wire_version(self.setup.client));
+        let mut member = self.connect();
         let beat = heartbeat("maker", group, topic);
         assert_eq!(member.call(wire::HEART_BEAT, &[], &beat).unwrap().header.code, 0);
         let leave = [("clientID", "maker".to_owned()), ("consumerGroup", group.to_owned())];
@@ -127,7 +139,7 @@ impl Scene {
         }
         let frame = self.connection.call(wire::SEND_MESSAGE_V2, &ext, message.body).unwrap();
         let is_batch = more.contains(&("m", "true"));
-        let name = if is_batch { "a batch".into() } else { String::from_utf8_lossy(message.body) };
+        let name = if is_batch { "a batch".to_owned() } else { text(message.body) };
         // From now on its ids are called after it.
         self.tokens.normal("", &json!(frame.header.ext), &name);
         frame
@@ -165,7 +177,8 @@ impl Scene {
             members.insert("ext".to_owned(), json!(header.ext));
         }
         if frame.body.first() == Some(&b'{') {
-            members.insert("body".to_owned(), lenient(&frame.body));
+            members
+                .insert("body".to_owned(), lenient(with_plain_keys(&String::from_utf8_lossy(&frame.body)).as_bytes()));
         } else if !frame.body.is_empty() {
             let records = wire::records(&frame.body);
             members.insert("records".to_owned(), records.iter().map(told).collect());
@@ -185,7 +198,8 @@ impl Scene {
     /// Tells the clients to do something, waits until it is done and gives what they said about it.
     pub(crate) fn act(&mut self, name: &str, command: &str, options: &[(&str, &str)]) -> Vec<Value> {
         let driver = self.stage.get_or_insert_with(|| {
-            let driver = self.cluster.client(self.setup.client).start("stage", &[("namesrv", self.cluster.namesrv())]);
+            let client = self.cluster.client(self.setup.client).with_tools();
+            let driver = client.start("stage", &[("namesrv", self.cluster.namesrv())]);
             driver.wait_event("started");
             driver
         });
@@ -285,9 +299,7 @@ impl Scene {
 
     /// Observes what the name server says about `topic`.
     pub(crate) fn route(&mut self, what: &str, topic: &str) {
-        let mut connection =
-            Connection::open(self.cluster.namesrv()).unwrap().speaking(wire_version(self.setup.client));
-        let frame = connection.call(wire::GET_ROUTE, &[("topic", topic.to_owned())], &[]).unwrap();
+        let frame = self.ask_namesrv(wire::GET_ROUTE, &[("topic", topic)]);
         self.observe_frame(what, &frame);
     }
 
@@ -295,6 +307,11 @@ impl Scene {
     pub(crate) fn until<T>(&mut self, what: &str, mut enough: impl FnMut(&mut Scene) -> Option<T>) -> T {
         let patience = self.setup.patience;
         eventually(what, patience, || enough(self))
+    }
+
+    /// The offset message id of the record at `position`.
+    pub(crate) fn offset_id(&self, position: i64) -> String {
+        self.tokens.offset_id(position)
     }
 
     /// The position that an offset message id tells.
@@ -317,10 +334,62 @@ pub(crate) fn heartbeat(client: &str, group: &str, topic: &str) -> Vec<u8> {
     body.to_string().into_bytes()
 }
 
+/// A body or a value as a line shows it: what is long, or no text, by its size.
+pub(crate) fn text(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok("") => "nothing".to_owned(),
+        Ok(text) if bytes.len() <= 200 && !text.contains(char::is_control) => text.to_owned(),
+        _ => format!("{} bytes", bytes.len()),
+    }
+}
+
 /// The properties of a record by name.
 pub(crate) fn properties(record: &Record) -> Map<String, Value> {
     let pairs = record.properties.split('\u{2}').filter(|pair| !pair.is_empty());
-    pairs.map(|pair| pair.split_once('\u{1}').unwrap_or((pair, ""))).map(|(k, v)| (k.to_owned(), v.into())).collect()
+    pairs
+        .map(|pair| pair.split_once('\u{1}').unwrap_or((pair, "")))
+        .map(|(k, v)| (k.to_owned(), text(v.as_bytes()).into()))
+        .collect()
+}
+
+/// Where `text`'s object that begins at its first byte ends; strings in it may not hold braces.
+fn object_end(text: &str) -> Option<usize> {
+    let mut depth = 0;
+    for (at, c) in text.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return Some(at + 1);
+        }
+    }
+    None
+}
+
+/// Writes objects that are keys, as Apache's library does with queues, as strings.
+fn with_plain_keys(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('{') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        match object_end(rest) {
+            Some(end) if rest[end..].starts_with(':') => {
+                let key: Value = serde_json::from_str(&rest[..end]).unwrap_or_else(|e| panic!("{e}: {rest}"));
+                let name = |member: &str| key[member].as_str().unwrap_or_default().to_owned();
+                out.push_str(&format!("\"{} {} {}\"", name("topic"), name("brokerName"), key["queueId"]));
+                rest = &rest[end..];
+            }
+            _ => {
+                out.push('{');
+                rest = &rest[1..];
+            }
+        }
+    }
+    out.push_str(rest);
+    out
 }
 
 /// A stored record as a line's members.
@@ -336,7 +405,7 @@ pub(crate) fn told(record: &Record) -> Value {
         "storeTimestamp": record.stored,
         "reconsumeTimes": record.reconsume_times,
         "prepared": record.prepared,
-        "name": String::from_utf8_lossy(&record.body),
+        "name": text(&record.body),
         "properties": properties(record),
     })
 }

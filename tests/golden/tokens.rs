@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+/// Members whose values are how long something took, in milliseconds.
+const DURATIONS: [&str; 2] = ["spentTimeMills", "delayTime"];
 /// Members whose values are points in time.
-const TIMES: [&str; 22] = [
+const TIMES: [&str; 20] = [
     "bornTimestamp",
     "storeTimestamp",
     "timestamp",
@@ -27,8 +29,6 @@ const TIMES: [&str; 22] = [
     "REPLY_MESSAGE_ARRIVE_TIME",
     "SEND_MESSAGE_TIME",
     "subVersion",
-    "spentTimeMills",
-    "delayTime",
 ];
 /// Members whose values are message ids, or several with commas between them.
 const IDS: [&str; 11] = [
@@ -50,6 +50,17 @@ const POSITIONS: [&str; 5] = ["position", "prepared", "commitLogOffset", "indexL
 const CLIENTS: [&str; 5] = ["REPLY_TO_CLIENT", "clientId", "clientAddr", "clientID", "bornHost"];
 /// A number with so many digits is a time, wherever it stands.
 const TIME_DIGITS: usize = 12;
+
+/// Every address that is left is a client's.
+fn without_ports(text: &str) -> String {
+    let mut parts = text.split("127.0.0.1:");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        out.push_str("{client}");
+        out.push_str(part.trim_start_matches(|c: char| c.is_ascii_digit()));
+    }
+    out
+}
 
 /// Decodes base64 with `-` and `_` instead of `+` and `/`; what is none of its digits is passed over.
 fn base64url(text: &str) -> Vec<u8> {
@@ -82,6 +93,11 @@ impl Tokens {
         let port: u32 = broker.rsplit(':').next().unwrap().parse().unwrap();
         let addresses = vec![(broker.to_owned(), "{broker}"), (namesrv.to_owned(), "{namesrv}")];
         Tokens { known: BTreeMap::new(), named: BTreeMap::new(), addresses, host: format!("7F000001{port:08X}") }
+    }
+
+    /// The offset message id of the record at `position`.
+    pub(crate) fn offset_id(&self, position: i64) -> String {
+        format!("{}{position:016X}", self.host)
     }
 
     /// The position that an offset message id tells, when it is one of the broker's.
@@ -129,10 +145,13 @@ impl Tokens {
         match value {
             Value::Object(members) => {
                 let normal = |(member, value): (&String, &Value)| (self.text(member), self.normal(member, value, name));
-                Value::Object(members.iter().map(normal).collect::<Map<_, _>>())
+                // Java writes some times a second time, as text, and reads them nowhere.
+                let members = members.iter().filter(|(member, _)| !member.ends_with("StampStr"));
+                Value::Object(members.map(normal).collect::<Map<_, _>>())
             }
             Value::Array(items) => items.iter().map(|item| self.normal(member, item, name)).collect(),
             Value::Null | Value::Bool(_) => value.clone(),
+            Value::Number(_) if member.ends_with("Tps") => "{rate}".into(),
             Value::Number(number) => self.number(member, number.as_i64(), name).unwrap_or_else(|| value.clone()),
             Value::String(text) => self.string(member, text, name).into(),
         }
@@ -140,7 +159,7 @@ impl Tokens {
 
     fn number(&mut self, member: &str, value: Option<i64>, name: &str) -> Option<Value> {
         let value = value?;
-        if TIMES.contains(&member) && value > 0 {
+        if TIMES.contains(&member) && value > 0 || DURATIONS.contains(&member) {
             return Some("{time}".into());
         }
         if POSITIONS.contains(&member) {
@@ -162,7 +181,8 @@ impl Tokens {
         {
             return self.position(position, name);
         }
-        if IDS.contains(&member) {
+        let is_offset_id = self.position_of(text).is_some();
+        if IDS.contains(&member) || is_offset_id {
             return self.id(text, name);
         }
         if member == "recallHandle" {
@@ -176,6 +196,8 @@ impl Tokens {
         if member == "remark" && text.starts_with("java.") {
             return format!("{{{}}}", text.split([':', ',']).next().unwrap_or(text));
         }
+        // Apache adds where to read more, and what a parser would have liked better.
+        let text = if member.ends_with("emark") { text.lines().next().unwrap_or(text).trim_end() } else { text };
         self.text(text)
     }
 
@@ -185,6 +207,7 @@ impl Tokens {
         for (address, token) in &self.addresses {
             out = out.replace(address, token);
         }
+        out = without_ports(&out);
         for (value, token) in &self.known {
             if value.len() >= 20 {
                 out = out.replace(value, token);

@@ -123,6 +123,15 @@ impl Client {
         self
     }
 
+    /// Lets the driver run tools too. 4.9's do not start without a logging configuration in their home.
+    pub(crate) fn with_tools(mut self) -> Client {
+        let conf = self.home.join("conf");
+        fs::create_dir_all(&conf).unwrap();
+        fs::write(conf.join("logback_tools.xml"), "<configuration><root level=\"OFF\"/></configuration>").unwrap();
+        self.properties.push(format!("rocketmq.home.dir={}", self.home.display()));
+        self
+    }
+
     /// Starts the driver with `command` and `options`, given as `name value` pairs.
     pub(crate) fn start(&self, command: &str, options: &[(&str, &str)]) -> Driver {
         let out = built("client", self.version);
@@ -140,13 +149,10 @@ impl Client {
 
     /// Runs the tools' own command line, `mqadmin`, and gives all that it prints.
     pub(crate) fn mqadmin(&self, args: &[&str]) -> String {
-        let conf = self.home.join("conf");
-        fs::create_dir_all(&conf).unwrap();
-        // 4.9 does not start without it.
-        fs::write(conf.join("logback_tools.xml"), "<configuration><root level=\"OFF\"/></configuration>").unwrap();
+        let client = self.clone().with_tools();
         let lib = built("client", self.version).join("lib");
         let result = jvm("256m", &self.home)
-            .arg(format!("-Drocketmq.home.dir={}", self.home.display()))
+            .args(client.properties.iter().map(|property| format!("-D{property}")))
             .arg("-cp")
             .arg(format!("{}/*", lib.display()))
             .arg("org.apache.rocketmq.tools.command.MQAdminStartup")

@@ -1,5 +1,6 @@
 package ringmq.driver;
 
+import java.nio.charset.StandardCharsets;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
@@ -11,25 +12,37 @@ import org.apache.rocketmq.client.consumer.listener.ConsumeOrderlyContext;
 import org.apache.rocketmq.client.consumer.listener.ConsumeOrderlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerOrderly;
+import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.client.utils.MessageUtil;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.MessageExt;
 
 /**
  * A push consumer that answers the deliveries of a message one after the other as {@code --answers} says: {@code ok},
  * {@code later} (the broker chooses when), {@code later:N} (level N; -1 means never again), {@code suspend}
- * (in order only). The last answer is {@code ok} for ever. One line {@code message} a delivery.
+ * (in order only). The last answer is {@code ok} for ever. One line {@code message} a delivery. With {@code --reply} it
+ * answers requests with that body, and says {@code replied}.
  */
 final class Actor {
     private final String as;
     private final Options options;
     private final Map<String, Integer> deliveries = new ConcurrentHashMap<>();
     private final DefaultMQPushConsumer consumer;
+    private DefaultMQProducer replier;
 
     Actor(String as, String namesrv, Options options) throws Exception {
         this.as = as;
         this.options = options;
-        consumer = new DefaultMQPushConsumer(options.text("group"));
+        consumer = new DefaultMQPushConsumer(options.text("group"), options.flag("trace"), null);
         consumer.setNamesrvAddr(namesrv);
+        if (options.has("namespace")) {
+            consumer.setNamespace(options.text("namespace"));
+        }
+        if (options.has("reply")) {
+            replier = new DefaultMQProducer(as + "_replier");
+            replier.setNamesrvAddr(namesrv);
+            replier.start();
+        }
         consumer.setInstanceName(options.text("instance", as));
         consumer.setConsumeFromWhere(ConsumeFromWhere.valueOf(options.text("from", "CONSUME_FROM_FIRST_OFFSET")));
         if (options.has("at")) {
@@ -56,14 +69,30 @@ final class Actor {
 
     void stop() {
         consumer.shutdown();
+        if (replier != null) {
+            replier.shutdown();
+        }
     }
 
     private String answer(MessageExt message) {
-        String name = new String(message.getBody(), java.nio.charset.StandardCharsets.UTF_8);
+        String name = new String(message.getBody(), StandardCharsets.UTF_8);
         String[] answers = options.text("answers", "ok").split(",");
         int delivery = deliveries.merge(name, 1, Integer::sum);
         new Line("message").with("as", as).whole(message).print();
+        if (replier != null) {
+            reply(message);
+        }
         return delivery <= answers.length ? answers[delivery - 1] : "ok";
+    }
+
+    private void reply(MessageExt message) {
+        try {
+            byte[] body = options.text("reply").getBytes(StandardCharsets.UTF_8);
+            new Line("replied").with("as", as).with("name", options.text("reply"))
+                .sent(replier.send(MessageUtil.createReplyMessage(message, body))).print();
+        } catch (Exception e) {
+            new Line("refused").with("as", as).error(e).print();
+        }
     }
 
     private ConsumeConcurrentlyStatus atOnce(List<MessageExt> messages, ConsumeConcurrentlyContext context) {

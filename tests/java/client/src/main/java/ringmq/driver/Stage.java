@@ -10,10 +10,14 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.client.producer.RequestCallback;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageAccessor;
+import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
 
 /**
@@ -76,6 +80,9 @@ final class Stage {
                 transactions.computeIfAbsent(options.text("group"), group -> new Checked(namesrv, group, options))
                     .send(as, message(options), options);
                 break;
+            case "request":
+                request(as, options);
+                break;
             case "tool":
                 tool(as, options);
                 break;
@@ -88,7 +95,11 @@ final class Stage {
         String group = options.text("group", "stage_producer");
         DefaultMQProducer producer = producers.get(group);
         if (producer == null) {
-            producer = new DefaultMQProducer(group);
+            producer = new DefaultMQProducer(group, options.flag("trace"), null);
+            if (options.has("namespace")) {
+                producer.setNamespace(options.text("namespace"));
+            }
+            producer.setInstanceName(group);
             producer.setNamesrvAddr(namesrv);
             producer.setSendMsgTimeout(10_000);
             producer.setRetryTimesWhenSendFailed(0);
@@ -134,6 +145,27 @@ final class Stage {
             result = producer.send(message(options), queue);
         }
         new Line("sent").with("as", as).with("name", name).sent(result).print();
+    }
+
+    /** Sends a request and waits for its reply, or for what comes instead. */
+    private void request(String as, Options options) throws Exception {
+        CountDownLatch answered = new CountDownLatch(1);
+        producer(options).request(message(options), new RequestCallback() {
+            @Override
+            public void onSuccess(Message reply) {
+                new Line("reply").with("as", as).whole((MessageExt) reply).print();
+                answered.countDown();
+            }
+
+            @Override
+            public void onException(Throwable e) {
+                new Line("refused").with("as", as).error(e).print();
+                answered.countDown();
+            }
+        }, options.number("timeout", 20_000L));
+        if (!answered.await(60, TimeUnit.SECONDS)) {
+            throw new IllegalStateException("neither a reply nor a refusal");
+        }
     }
 
     /** Runs mqadmin inside this JVM with the words of {@code --args}, and gives its output line by line. */
