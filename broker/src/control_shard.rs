@@ -25,15 +25,21 @@ use crate::requests;
 use crate::reset::ResetChange;
 use crate::runtime_info::{self, Boot};
 use crate::stats::History;
-use crate::table::{self, GROUPS_FILE, Loaded, OFFSETS_FILE, TOPICS_FILE, TableError};
+use crate::table::{self, GROUPS_FILE, Loaded, OFFSETS_FILE, TIMERS_FILE, TOPICS_FILE, TableError};
+use crate::timer::finished::Finished;
 use crate::topic::{OwnTopic, TopicFile, TopicSettings, TopicTable, Wanted};
 use crate::traffic::{COLLECT_PERIOD, Past};
+
+/// How often the progress of timers is saved: what was delivered since is delivered again after a crash.
+const TIMERS_PERIOD: Duration = Duration::from_secs(1);
 
 /// The owner of the tables.
 #[derive(Debug)]
 pub struct ControlShard {
     pub node: Rc<Node>,
     pub tables: RefCell<Control>,
+    /// How far timers are delivered.
+    pub timers: Finished,
     dir: PathBuf,
     queue: RefCell<Vec<Queued>>,
     work: Event,
@@ -91,6 +97,7 @@ impl ControlShard {
         let topics = load(&dir, TOPICS_FILE, |bytes| TopicFile::parse(bytes, shards)).await?;
         let groups = load(&dir, GROUPS_FILE, GroupFile::parse).await?;
         let offsets = load(&dir, OFFSETS_FILE, OffsetFile::parse).await?;
+        let timers = load(&dir, TIMERS_FILE, Finished::parse).await?;
         let settings = &node.settings;
         let topic_settings = TopicSettings { shards, ..settings.topics.clone() };
         let tables = Control {
@@ -103,6 +110,7 @@ impl ControlShard {
         let control = Rc::new(Self {
             node,
             tables: RefCell::new(tables),
+            timers: Finished::open(timers),
             dir,
             queue: RefCell::default(),
             work: Event::new(),
@@ -121,6 +129,7 @@ impl ControlShard {
         control.broadcast(&Changes { topics, groups, ..Changes::default() });
         spawn("carry out changes", Rc::clone(&control).carry_out_loop()).detach();
         spawn("save offsets", Rc::clone(&control).save_offsets_loop()).detach();
+        spawn("save timers", Rc::clone(&control).save_timers_loop()).detach();
         spawn("expire members", Rc::clone(&control).expire_loop()).detach();
         spawn("collect traffic", Rc::clone(&control).collect_traffic_loop()).detach();
         spawn("add up counts", runtime_info::watch(Rc::clone(&control))).detach();
@@ -278,6 +287,24 @@ impl ControlShard {
         }
     }
 
+    async fn save_timers(&self) -> Result<(), String> {
+        let Some(bytes) = self.timers.take_file() else { return Ok(()) };
+        let saved = self.save(TIMERS_FILE, bytes).await;
+        if saved.is_err() {
+            self.timers.not_saved();
+        }
+        saved
+    }
+
+    async fn save_timers_loop(self: Rc<Self>) {
+        while !self.stopping.get() {
+            sleep(TIMERS_PERIOD).await;
+            if let Err(error) = self.save_timers().await {
+                tracing::error!(%error, "the progress of timers could not be saved");
+            }
+        }
+    }
+
     async fn expire_loop(self: Rc<Self>) {
         let period = Duration::from_millis(u64::try_from(MEMBER_SCAN_MS).unwrap_or(10_000));
         while !self.stopping.get() {
@@ -308,6 +335,7 @@ impl ControlShard {
     pub async fn close(&self) -> Result<(), String> {
         self.stopping.set(true);
         self.save_tables().await?;
+        self.save_timers().await?;
         self.save_offsets().await
     }
 

@@ -1,7 +1,7 @@
 //! Messages that consumers are not to see yet: delayed ones and the halves of transactions. Each is kept in a system
 //! topic on the very log shard where its own queue lives, with a note of where it belongs, so that releasing it is an
-//! append to the same log and needs no other core. When it is released is the business of [`crate::delay`] and
-//! [`crate::transaction`].
+//! append to the same log and needs no other core. When it is released is the business of [`crate::delay`],
+//! [`crate::timer`] and [`crate::transaction`].
 
 use ringmq_protocol::names;
 use ringmq_protocol::properties::{self, sys_flag};
@@ -16,6 +16,8 @@ pub enum Detour {
     Level(i32),
     /// Kept until its transaction ends.
     Half,
+    /// Kept until a time, in milliseconds since 1970 by the timers' clock.
+    Timer(u64),
 }
 
 /// Where a message is kept meanwhile.
@@ -31,6 +33,7 @@ impl Detour {
         let (topic, nth) = match self {
             Self::Level(level) => (names::SCHEDULE_TOPIC, level.saturating_sub(1)),
             Self::Half => (names::TRANS_HALF_TOPIC, 0),
+            Self::Timer(_) => (names::TIMER_TOPIC, 0),
         };
         Some(Kept { topic, queue_id: own_queue(node, topic, log, nth)? })
     }
@@ -38,7 +41,7 @@ impl Detour {
     /// What its sysFlag becomes while it is kept.
     pub fn sys_flag(self, flags: i32) -> i32 {
         match self {
-            Self::Level(_) => flags,
+            Self::Level(_) | Self::Timer(_) => flags,
             // Readable by its number like any other record, by whoever ends the transaction.
             Self::Half => sys_flag::with_transaction(flags, 0),
         }
@@ -58,6 +61,9 @@ pub fn divert(message: &mut Message, detour: Detour, kept: Kept) {
     let (topic, queue_id) = (std::mem::replace(&mut message.topic, kept.topic.to_owned()), message.queue_id);
     message.set(properties::REAL_TOPIC, &topic);
     message.set(properties::REAL_QID, &queue_id.to_string());
+    if let Detour::Timer(due_ms) = detour {
+        message.set(properties::TIMER_OUT_MS, &due_ms.to_string());
+    }
     message.queue_id = kept.queue_id;
     message.sys_flag = detour.sys_flag(message.sys_flag);
 }

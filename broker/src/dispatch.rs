@@ -9,6 +9,7 @@ use ringmq_protocol::command::HeaderView;
 use crate::mail::{Answer, ControlJob, Mail};
 use crate::node::{CONTROL, Node};
 use crate::refusal::Refusal;
+use crate::timer::recall;
 use crate::{pull, query, retry, send, transaction};
 
 /// Where a request is served.
@@ -19,6 +20,7 @@ enum Handler {
     Query,
     EndTransaction,
     SendBack,
+    Recall,
     /// The control shard. `admin` requests change the broker and are taken from the loopback address only.
     Control {
         admin: bool,
@@ -32,6 +34,7 @@ fn handler(code: RequestCode) -> Option<Handler> {
     Some(match code {
         RequestCode::SEND_MESSAGE | RequestCode::SEND_MESSAGE_V2 | RequestCode::SEND_BATCH_MESSAGE => Handler::Send,
         RequestCode::PULL_MESSAGE | RequestCode::LITE_PULL_MESSAGE => Handler::Pull,
+        RequestCode::RECALL_MESSAGE => Handler::Recall,
         RequestCode::END_TRANSACTION => Handler::EndTransaction,
         RequestCode::CONSUMER_SEND_MSG_BACK => Handler::SendBack,
         RequestCode::GET_MAX_OFFSET
@@ -93,6 +96,7 @@ impl Service for Node {
             Some(Handler::Pull) => pull::request(&self, conn, view, frame),
             Some(Handler::Query) => query::request(&self, conn, view, frame),
             Some(Handler::EndTransaction) => transaction::request(&self, conn, view, frame),
+            Some(Handler::Recall) => recall::request(&self, conn, view, frame),
             Some(Handler::SendBack) => retry::request(&self, conn, view, frame),
             Some(Handler::Control { admin }) if admin && !conn.peer().ip().to_canonical().is_loopback() => {
                 tracing::warn!(peer = %conn.peer(), code = view.code, "refused a change from another host");

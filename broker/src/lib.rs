@@ -8,7 +8,7 @@
 //!
 //! The map of the runtime around it: [`dispatch`] is the table of contents, [`send`], [`pull`] and [`query`] serve the data
 //! plane on every executor, [`filter`] is what a pull wants of a queue, [`detour`] says where a message is kept that is not
-//! to be seen yet, [`delay`] delivers what is due, [`transaction`] ends and checks halves, [`retry`] takes messages back,
+//! to be seen yet, [`delay`] and [`timer`] deliver what is due, [`transaction`] ends and checks halves, [`retry`] takes messages back,
 //! [`put`] stores the broker's own [`message`]s, [`log`] keeps who waits on a log shard, [`deferred`] the pulls of slow
 //! readers, [`reset`] the offsets that groups have not heard of yet, [`client_call`] asks clients, [`requests`] serves the
 //! control plane, [`look`] looks at many queues for it, [`control_shard`] carries out what the tables decide, [`stats`] and
@@ -51,6 +51,7 @@ pub mod stats;
 pub mod subscription;
 pub mod system_topic;
 pub mod table;
+pub mod timer;
 pub mod topic;
 pub mod traffic;
 pub mod transaction;

@@ -18,6 +18,7 @@ use crate::mail::{PullJob, Sent};
 use crate::node::{Node, log_frame_error};
 use crate::refusal::Refusal;
 use crate::send::Parked;
+use crate::timer::Timers;
 use crate::transaction::Transactions;
 use crate::{pull, send};
 
@@ -25,6 +26,8 @@ use crate::{pull, send};
 #[derive(Debug)]
 pub enum Waiting {
     One(Sent),
+    /// A timed message: with the handle by which it can be taken back.
+    Timed(Sent, Box<str>),
     /// A batch: the first message's answer, and every position.
     Batch(Sent, Vec<i64>),
 }
@@ -34,6 +37,9 @@ impl Waiting {
     pub fn deliver(&self, node: &Rc<Node>) {
         match self {
             Self::One(sent) => node.sent(sent),
+            Self::Timed(sent, handle) => node.write(sent.to, |out| {
+                out.write(|bytes| log_frame_error(send::write_sent_timed(&node.settings, sent, handle, bytes)));
+            }),
             Self::Batch(sent, positions) => node.write(sent.to, |out| {
                 out.write(|bytes| log_frame_error(send::write_sent_batch(&node.settings, sent, positions, bytes)));
             }),
@@ -42,13 +48,14 @@ impl Waiting {
 
     fn sent(&self) -> &Sent {
         match self {
-            Self::One(sent) | Self::Batch(sent, _) => sent,
+            Self::One(sent) | Self::Timed(sent, _) | Self::Batch(sent, _) => sent,
         }
     }
 
     fn with_code(self, code: ResponseCode) -> Self {
         match self {
             Self::One(sent) => Self::One(Sent { code: code.0, ..sent }),
+            Self::Timed(sent, handle) => Self::Timed(Sent { code: code.0, ..sent }, handle),
             Self::Batch(sent, positions) => Self::Batch(Sent { code: code.0, ..sent }, positions),
         }
     }
@@ -92,6 +99,7 @@ pub struct Log {
     /// Who is told of each message in a queue, by topic and queue: the broker's own readers.
     watchers: RefCell<Watchers>,
     pub transactions: Transactions,
+    pub timers: Timers,
 }
 
 /// How finely deadlines of waiting senders and pulls are looked at.
@@ -110,6 +118,7 @@ impl Log {
             waits: Event::new(),
             watchers: RefCell::default(),
             transactions: Transactions::default(),
+            timers: Timers::default(),
         });
         spawn("settle", settle(Rc::clone(node), Rc::clone(&log))).detach();
         spawn("retry parked sends", retry_parked(Rc::clone(node), Rc::clone(&log))).detach();

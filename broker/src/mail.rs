@@ -252,6 +252,11 @@ pub enum Mail {
         queue_id: i32,
         offset: i64,
     },
+    /// To the control shard: timers of a log shard are delivered up to here.
+    TimersFinished {
+        log: u16,
+        finished_ms: u64,
+    },
     /// To the control shard: a client is gone.
     Closed(ConnId),
     /// To the shard of the connection: its group changed.

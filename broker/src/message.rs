@@ -4,8 +4,8 @@
 use ringmq_engine::{Draft, Keys};
 use ringmq_protocol::host::Host;
 use ringmq_protocol::message::{Property, Record, RecordError, RecordSpec, tags_code};
-use ringmq_protocol::properties;
 use ringmq_protocol::value::Value;
+use ringmq_protocol::{names, properties};
 use ringmq_rt::Slice;
 
 /// A message on its way into a log.
@@ -92,6 +92,11 @@ impl Message {
         }
     }
 
+    /// When a message of the timer topic is due, in milliseconds since 1970.
+    pub fn due_ms(&self) -> Option<u64> {
+        if self.topic == names::TIMER_TOPIC { self.number(properties::TIMER_OUT_MS) } else { None }
+    }
+
     /// Hands the message over as the engine takes it.
     pub fn with_draft<R>(&self, store_host: Host, take: impl FnOnce(&Draft<'_>) -> R) -> R {
         let body: [&[u8]; 1] = [&self.body];
@@ -112,7 +117,8 @@ impl Message {
             properties: &pairs,
         };
         let tags = self.property(properties::TAGS);
+        let due_ms = self.due_ms();
         let keys = Keys::of(&self.properties);
-        take(&Draft { spec: &spec, tags_code: tags.map_or(0, tags_code), keys })
+        take(&Draft { spec: &spec, tags_code: tags.map_or(0, tags_code), keys, due_ms })
     }
 }

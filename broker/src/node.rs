@@ -205,6 +205,11 @@ impl Node {
                     control.commit(&group, &topic, queue_id, offset);
                 }
             }
+            Mail::TimersFinished { log, finished_ms } => {
+                if let Some(control) = self.control() {
+                    control.timers.finished(log, finished_ms);
+                }
+            }
             Mail::Closed(conn) => {
                 if let Some(control) = self.control() {
                     control.closed(conn);

@@ -72,7 +72,12 @@ pub async fn put_here(node: &Node, log: &Log, messages: &[Message]) -> Result<Ve
         loop {
             let appended = message.with_draft(host, |draft| log.shard.append(draft, wall_ms()));
             match appended {
-                Ok(ticket) => break tickets.push(ticket),
+                Ok(ticket) => {
+                    if let Some(due_ms) = message.due_ms() {
+                        log.timers.appended(due_ms);
+                    }
+                    break tickets.push(ticket);
+                }
                 Err(AppendError::Busy { .. }) => log.progress().await,
                 Err(error) => return Err(error.into()),
             }

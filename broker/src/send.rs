@@ -33,6 +33,7 @@ use crate::message::Message;
 use crate::node::{CONTROL, Node};
 use crate::refusal::Refusal;
 use crate::settings::Settings;
+use crate::timer::{ask, recall};
 use crate::topic::Topic;
 use crate::{put, retry};
 
@@ -272,8 +273,7 @@ struct Asked<'a> {
     bad_delay: bool,
     is_half: bool,
     group: Option<&'a str>,
-    /// A feature that this version does not have.
-    unsupported: Option<&'static str>,
+    time: ask::Asked<'a>,
 }
 
 impl<'a> Asked<'a> {
@@ -288,12 +288,9 @@ impl<'a> Asked<'a> {
                 properties::DELAY => {
                     (asked.delay, asked.bad_delay) = value.parse().map_or((0, true), |level| (level, false))
                 }
-                properties::TIMER_DELAY_SEC | properties::TIMER_DELAY_MS | properties::TIMER_DELIVER_MS => {
-                    asked.unsupported = Some("messages with a delay other than a level");
-                }
                 properties::TRAN_MSG => asked.is_half = value == "true",
                 properties::PGROUP => asked.group = Some(value),
-                _ => {}
+                _ => asked.time.read(name, value),
             }
         }
         asked
@@ -432,7 +429,6 @@ fn append_one(
     }
     let own_key = asked.unique_key.is_none().then(|| unique_key(settings, &mut scratch.next_unique));
     let unique = asked.unique_key.or(own_key.as_ref().map(IdText::as_str));
-    check_supported(&asked)?;
     let parts = frame.body_parts();
     let name = text(header.topic.get(frame.header()));
     let mut pairs = own_pairs(settings, client, own_key.as_ref().map(IdText::as_str));
@@ -443,6 +439,9 @@ fn append_one(
     if kept.is_some() {
         pairs.push(Property::Pair(properties::REAL_TOPIC, &name));
         pairs.push(Property::Number(properties::REAL_QID, i64::from(place.queue_id)));
+    }
+    if let Some(Detour::Timer(due_ms)) = detour {
+        pairs.push(Property::Number(properties::TIMER_OUT_MS, due_ms.cast_signed()));
     }
     if let (Some(Detour::Half), Some(unique)) = (detour, unique) {
         pairs.push(Property::Pair(properties::TRANSACTION_ID, unique));
@@ -455,14 +454,23 @@ fn append_one(
     }
     check_len(&spec, settings)?;
     let keys = Keys { unique, business: asked.keys };
-    let draft = Draft { spec: &spec, tags_code: asked.tags.map_or(0, tags_code), keys };
+    let due_ms = if let Some(Detour::Timer(due_ms)) = detour { Some(due_ms) } else { None };
+    let draft = Draft { spec: &spec, tags_code: asked.tags.map_or(0, tags_code), keys, due_ms };
     let ticket = log.shard.append(&draft, wall_ms()).map_err(|error| unstored(&error))?;
     if detour == Some(Detour::Half) {
         log.transactions.appended(&settings.transactions.timing, &ticket, header.born_timestamp, client, log);
     }
     node.traffic.put(&name, 1, spec.encoded_len().unwrap_or(0) as u64);
     let unique_key = unique.and_then(ShortText::new);
-    Ok(Stored { answer: Waiting::One(sent(place, &ticket, unique_key)), end: ticket.end, wait: !asked.dont_wait })
+    let sent = sent(place, &ticket, unique_key);
+    let answer = match (due_ms, unique) {
+        (Some(due_ms), Some(unique)) => {
+            log.timers.appended(due_ms);
+            Waiting::Timed(sent, recall::handle(&name, &settings.identity.broker_name, due_ms, unique).into())
+        }
+        _ => Waiting::One(sent),
+    };
+    Ok(Stored { answer, end: ticket.end, wait: !asked.dont_wait })
 }
 
 fn read_properties(bytes: &[u8]) -> Result<&str, Refusal> {
@@ -501,17 +509,29 @@ fn detour_of(node: &Node, log: &Log, header: &SendHeader, asked: &Asked<'_>) -> 
     if sys_flag::transaction(header.sys_flag) == sys_flag::TRANSACTION_PREPARED {
         return Ok(None);
     }
-    Ok(settings.delay_levels.granted(asked.delay).map(Detour::Level))
+    match settings.delay_levels.granted(asked.delay) {
+        Some(level) => Ok(Some(Detour::Level(level))),
+        None if asked.time.is_some() => timer_of(settings, log, asked),
+        None => Ok(None),
+    }
 }
 
-fn check_supported(asked: &Asked<'_>) -> Result<(), Refusal> {
-    match asked.unsupported {
-        Some(what) => {
-            let remark = format!("{what} are not supported by this version of the broker; the message is not stored");
-            Err(Refusal::new(ResponseCode::MESSAGE_ILLEGAL, remark))
-        }
-        None => Ok(()),
+/// The detour of a message with a time of its own, if that is not over already.
+fn timer_of(settings: &Settings, log: &Log, asked: &Asked<'_>) -> Result<Option<Detour>, Unstored> {
+    if !settings.timers.enabled {
+        return Err(Refusal::failed("accurate timer message is not enabled, timerWheelEnable is false").into());
     }
+    let max = settings.timers.delay_max;
+    let left = asked.time.left_ms(wall_ms(), max).map_err(|_| {
+        let max = max.as_millis();
+        Refusal::illegal(format!(
+            "timer message illegal, the delay time should not be bigger than the max delay {max}ms; or if set del msg, \
+             the delay time should be bigger than the current time"
+        ))
+    })?;
+    // One that takes another back comes just in front of it.
+    let earlier = u64::from(asked.time.recalls.is_some());
+    Ok(left.map(|left| Detour::Timer(log.timers.now_ms() + left.saturating_sub(earlier).max(1))))
 }
 
 fn unique_key(settings: &Settings, next: &mut u16) -> IdText {
@@ -652,7 +672,12 @@ fn append_batch(
     let drafts: Vec<Draft<'_>> = specs
         .iter()
         .zip(&asked)
-        .map(|(spec, asked)| Draft { spec, tags_code: asked.tags.map_or(0, tags_code), keys: asked.index_keys() })
+        .map(|(spec, asked)| Draft {
+            spec,
+            tags_code: asked.tags.map_or(0, tags_code),
+            keys: asked.index_keys(),
+            due_ms: None,
+        })
         .collect();
     let mut tickets = Vec::with_capacity(drafts.len());
     log.shard.append_batch(&drafts, wall_ms(), &mut tickets).map_err(|error| unstored(&error))?;
@@ -672,7 +697,16 @@ fn append_batch(
 /// When the frame would be too long, which a single id cannot make it.
 pub fn write_sent(settings: &Settings, sent: &Sent, out: &mut Vec<u8>) -> Result<(), FrameError> {
     let id = offset_msg_id(settings.store_host, sent.position);
-    write_sent_ids(settings, sent, id.as_str(), out)
+    write_sent_ids(settings, sent, id.as_str(), None, out)
+}
+
+/// The same for a timed message, with the handle by which it can be taken back.
+///
+/// # Errors
+/// When the frame would be too long.
+pub fn write_sent_timed(settings: &Settings, sent: &Sent, handle: &str, out: &mut Vec<u8>) -> Result<(), FrameError> {
+    let id = offset_msg_id(settings.store_host, sent.position);
+    write_sent_ids(settings, sent, id.as_str(), Some(handle), out)
 }
 
 /// The same for a batch, whose ids are joined by commas.
@@ -692,16 +726,25 @@ pub fn write_sent_batch(
         }
         ids.push_str(offset_msg_id(settings.store_host, *position).as_str());
     }
-    write_sent_ids(settings, sent, &ids, out)
+    write_sent_ids(settings, sent, &ids, None, out)
 }
 
-fn write_sent_ids(settings: &Settings, sent: &Sent, ids: &str, out: &mut Vec<u8>) -> Result<(), FrameError> {
+fn write_sent_ids(
+    settings: &Settings,
+    sent: &Sent,
+    ids: &str,
+    handle: Option<&str>,
+    out: &mut Vec<u8>,
+) -> Result<(), FrameError> {
     let mut writer = ReplyHead { code: sent.code, opaque: sent.to.opaque, remark: None }.begin(out);
     writer.str("msgId", ids);
     writer.i64("queueId", i64::from(sent.queue_id));
     writer.i64("queueOffset", i64::try_from(sent.queue_offset.0).unwrap_or(i64::MAX));
     if let Some(key) = &sent.unique_key {
         writer.str("transactionId", key.as_str());
+    }
+    if let Some(handle) = handle {
+        writer.str("recallHandle", handle);
     }
     writer.str(properties::MSG_REGION, &settings.region);
     writer.bool(properties::TRACE_ON, settings.trace_on);

@@ -12,6 +12,7 @@ use ringmq_rt::Heartbeat;
 use crate::delay::Levels;
 use crate::group_config::GroupSettings;
 use crate::register::Identity;
+use crate::timer::TimerSettings;
 use crate::topic::TopicSettings;
 use crate::transaction::TransactionSettings;
 
@@ -72,6 +73,7 @@ pub struct Settings {
     /// `messageDelayLevel`
     pub delay_levels: Levels,
     pub transactions: TransactionSettings,
+    pub timers: TimerSettings,
     /// `waitTimeMillsInSendQueue`: how long a send may wait for a log that is busy.
     pub send_wait_max: Duration,
     /// `flushConsumerOffsetInterval`

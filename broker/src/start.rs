@@ -26,7 +26,7 @@ use crate::mail::Mail;
 use crate::node::{CONTROL, Node};
 use crate::offset::OffsetTable;
 use crate::settings::Settings;
-use crate::{delay, transaction};
+use crate::{delay, timer, transaction};
 
 /// What executors tell each other at start and stop.
 #[derive(Debug)]
@@ -53,15 +53,18 @@ pub struct Progress {
     delay: BTreeMap<i32, i64>,
     halves: BTreeMap<i32, i64>,
     marks: BTreeMap<i32, i64>,
+    /// By log shard, in milliseconds since 1970.
+    timers: BTreeMap<u16, u64>,
 }
 
 impl Progress {
-    fn of(offsets: &OffsetTable) -> Self {
+    fn of(offsets: &OffsetTable, timers: BTreeMap<u16, u64>) -> Self {
         let of = |group, topic| offsets.queues(topic, group).cloned().unwrap_or_default();
         Self {
             delay: of(delay::GROUP, names::SCHEDULE_TOPIC),
             halves: of(transaction::GROUP, names::TRANS_HALF_TOPIC),
             marks: of(transaction::GROUP, names::TRANS_OP_HALF_TOPIC),
+            timers,
         }
     }
 
@@ -234,6 +237,7 @@ async fn take_up(node: &Rc<Node>, progress: &Progress) -> Result<(), String> {
         let transactions = transaction::start(node, number, &log, at).await;
         transactions.map_err(|e| format!("log shard {number}: its open transactions cannot be read: {e}"))?;
         delay::start(node, number, &log, at);
+        timer::start(node, &log, progress.timers.get(&number).copied().unwrap_or(0));
     }
     Ok(())
 }
@@ -374,7 +378,7 @@ async fn take_into_service(node: &Rc<Node>, store: &Store) -> Result<(Rc<Control
         addresses.push(SocketAddr::new(settings.listen, vip));
     }
     let server = Server::new(Rc::clone(node), Rc::clone(&node.registry));
-    let progress = Arc::new(Progress::of(&control.tables.borrow().offsets));
+    let progress = Arc::new(Progress::of(&control.tables.borrow().offsets, control.timers.all()));
     take_up(node, &progress).await?;
     let bound = listen(node, &server, &addresses).await?;
     tell_all(node, || Life::Listen(Arc::clone(&progress), bound.clone()));

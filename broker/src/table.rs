@@ -13,6 +13,9 @@ pub const GROUPS_FILE: &str = "subscriptionGroup.json";
 /// The consumer offset table's file name.
 pub const OFFSETS_FILE: &str = "consumerOffset.json";
 
+/// The file of how far timers are delivered.
+pub const TIMERS_FILE: &str = "timers.json";
+
 /// Why one file of a table cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TableError {

@@ -60,7 +60,7 @@ pub struct TopicSettings {
 }
 
 impl TopicSettings {
-    /// RocketMQ's defaults. The timer wheel is off, because its topic would promise a feature that is not served.
+    /// RocketMQ's defaults.
     pub fn new(cluster_name: &str, broker_name: &str, shards: u16) -> Self {
         Self {
             cluster_name: cluster_name.to_owned(),
@@ -73,7 +73,7 @@ impl TopicSettings {
             permission: perm::READ_WRITE,
             mixed_message_type: false,
             revive_queues: 8,
-            timer_wheel: false,
+            timer_wheel: true,
             delay_levels: 18,
             shards: shards.max(1),
         }

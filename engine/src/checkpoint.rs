@@ -166,9 +166,7 @@ pub(crate) async fn take(core: &Rc<Core>) -> Result<(), NotTaken> {
         let (end, next) = (s.log.end(), s.index.next());
         s.want_flush(end);
         s.want_index(next);
-        if let Some(keys) = &s.keys {
-            keys.want(s.log.batch_start());
-        }
+        s.indexes.want(s.log.batch_start());
         (end, next)
     });
     core.index_work.notify();
@@ -177,7 +175,7 @@ pub(crate) async fn take(core: &Rc<Core>) -> Result<(), NotTaken> {
     // On a full disk the index cannot follow; the next try may find room.
     let stuck = |s: &State| s.is_poisoned() || s.index_has_no_room();
     // The log that the key index lacks is replayed too, so a snapshot without the keys would not make a start shorter.
-    let keys_there = || core.keys.as_ref().is_none_or(|keys| keys.covered() >= replay);
+    let keys_there = || core.indexes.covered() >= replay;
     let done = || core.with(|s| (stuck(s) || (s.index.written() >= index_next && keys_there())).then(|| stuck(s)));
     if core.progress.until(done).await {
         return Err(NotTaken::Unfit);

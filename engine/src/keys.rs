@@ -111,7 +111,7 @@ pub struct Found {
 /// The messages with a key, newest first; only those that readers see.
 pub(crate) async fn query(core: &Rc<Core>, ask: &KeyQuery<'_>) -> Result<Vec<Found>, ReadError> {
     let mut found = Vec::new();
-    let Some(runs) = &core.keys else { return Ok(found) };
+    let Some(runs) = &core.indexes.keys else { return Ok(found) };
     // A record in front of all queues of its topic is from before the topic was deleted.
     let Some((born, mut below)) = core.with(|s| {
         let queues = s.queues.of_topic(ask.topic).iter();

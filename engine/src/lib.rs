@@ -5,7 +5,7 @@
 //! [`store`] is the directory that all shards share, [`Shard`] the door to one of them. Behind the door: `state` (what is
 //! known, and the synchronous steps), `log` (which bytes come where), `seal` (how a batch is closed), `flush` (group
 //! commit), `prepare` and `segment` (files, and zeros ahead of the writer), `queue`, `index_log` and `index_io` (queue
-//! offset → position), `runs` and `keys` (key → position), `read`, `select` and `cold` (the way back out), `checkpoint` and
+//! offset → position), `runs`, `indexes` and `keys` (key or due time → position), `read`, `select` and `cold` (the way back out), `checkpoint` and
 //! `recover` (stopping and starting; `codec` frames their files), `retain` and `start` (dropping the oldest segments, and where the log
 //! starts then), [`counters`] (how much of it).
 //!
@@ -37,6 +37,7 @@ pub mod error;
 mod flush;
 mod index_io;
 mod index_log;
+mod indexes;
 mod keys;
 pub mod limits;
 mod log;
@@ -68,7 +69,7 @@ pub use read::{ReadBatch, ReadPlan, ReadRequest, ReadStatus};
 pub use retain::SegmentInfo;
 pub use runs::RunStats;
 pub use select::Select;
-pub use shard::{Recovery, Shard, ShardStats};
+pub use shard::{Recovery, Shard, ShardStats, Timed};
 pub use state::{Draft, Ticket};
 pub use store::{Store, StoreMeta, StoreOptions};
 pub use watermark::{Appended, Confirmed, Flushed, Watermarks, Written};

@@ -65,6 +65,12 @@ impl<'a> Head<'a> {
         std::str::from_utf8(self.properties).map_or(Keys::default(), Keys::of)
     }
 
+    /// When a record of the timer topic is due, in milliseconds since 1970.
+    pub(crate) fn due_ms(&self) -> Option<u64> {
+        let properties = std::str::from_utf8(self.properties).ok()?;
+        properties::get(properties, properties::TIMER_OUT_MS)?.parse().ok()
+    }
+
     /// The hash of the tags, zero without tags.
     pub(crate) fn tags_code(&self) -> i64 {
         self.properties

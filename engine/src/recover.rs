@@ -18,6 +18,7 @@ use crate::checkpoint::Snapshot;
 use crate::error::OpenError;
 use crate::index_io::{IndexFiles, is_full};
 use crate::index_log::IndexLog;
+use crate::indexes::{Indexes, Terms};
 use crate::limits::{self, BLOCK};
 use crate::log::{Span, to_usize};
 use crate::position::{Epoch, Position, QueueOffset, ShardId};
@@ -144,13 +145,13 @@ pub(crate) async fn recover(
     index_files: &IndexFiles,
     start: &LogStart,
     snapshot: Option<Snapshot>,
-    keys: Option<&Runs>,
+    indexes: &Indexes,
 ) -> Result<Recovered, OpenError> {
     let first = segments.start();
     // What was dropped since the last run was written needs no entries any more.
-    let covered = keys.map(|keys| keys.covered().max(first));
+    let covered = indexes.covered().max(first);
     // A run leads only to what is flushed.
-    let claims = snapshot.as_ref().map_or(0, |s| s.flushed).max(known.flushed).max(covered.unwrap_or(0));
+    let claims = snapshot.as_ref().map_or(0, |s| s.flushed).max(known.flushed).max(indexes.claimed());
     // A snapshot that needs what was dropped is not there by the order of things, but by a power cut.
     let usable = snapshot.filter(|s| s.replay >= first);
     let mut found = match usable {
@@ -179,13 +180,13 @@ pub(crate) async fn recover(
             cut: 0,
         },
     };
-    // What the key index lacks is read again, be it that the snapshot has the queues from there on: a record that its
+    // What the indexes lack is read again, be it that the snapshot has the queues from there on: a record that its
     // queue already has is passed over.
-    if let Some(covered) = covered.filter(|covered| *covered < found.end) {
+    if covered < found.end {
         (found.end, found.replayed_from, found.epoch) = (covered, covered, start.epoch);
     }
     let from = found.end;
-    let reason = scan(&known, segments, index_files, keys, &mut found).await?;
+    let reason = scan(&known, segments, index_files, indexes, &mut found).await?;
     let (flushed, later) = search(&known, segments, &mut found).await?;
     let flushed = flushed.max(claims);
     if flushed > found.end {
@@ -206,7 +207,7 @@ async fn scan(
     known: &Known,
     segments: &Segments,
     index_files: &IndexFiles,
-    keys: Option<&Runs>,
+    indexes: &Indexes,
     found: &mut Recovered,
 ) -> Result<&'static str, OpenError> {
     let mut synced = found.end;
@@ -225,16 +226,16 @@ async fn scan(
             };
             let start = found.end;
             let bytes = window.at(start, len).await?;
-            replay(known, &bytes[..len], start, keys, found)?;
+            replay(known, &bytes[..len], start, indexes, found)?;
             write_index(index_files, &mut found.index).await?;
             found.epoch = trailer.epoch;
             found.store_ms = found.store_ms.max(trailer.store_ms);
             found.records += u64::from(trailer.records);
             found.end = if trailer.roll { span.end } else { start + len as u64 };
-            if let Some(keys) = keys.filter(|keys| keys.is_due()) {
+            for runs in indexes.all().filter(|runs| runs.is_due()) {
                 sync_replayed(segments, synced, found.end).await?;
                 synced = found.end;
-                write_keys(keys).await?;
+                write_runs(runs).await?;
             }
             yield_now().await;
             if trailer.roll {
@@ -246,13 +247,7 @@ async fn scan(
 }
 
 /// Puts the records of a verified batch into their queues.
-fn replay(
-    known: &Known,
-    bytes: &[u8],
-    start: u64,
-    keys: Option<&Runs>,
-    found: &mut Recovered,
-) -> Result<(), OpenError> {
+fn replay(known: &Known, bytes: &[u8], start: u64, indexes: &Indexes, found: &mut Recovered) -> Result<(), OpenError> {
     let mut at = 0;
     while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
         let offset = start + at as u64;
@@ -265,8 +260,8 @@ fn replay(
                 match rest.get(..len).and_then(Head::parse) {
                     Some(head) => {
                         enqueue(known, &head, offset, len, found)?;
-                        if let Some(keys) = keys.filter(|keys| start >= keys.covered() && head.is_consumable()) {
-                            head.keys().hashes(head.topic, |key| keys.insert(key, offset, start));
+                        if head.is_consumable() {
+                            indexes.insert_missing(&Terms::of(&head), offset, start);
                         }
                     }
                     None => {
@@ -324,10 +319,10 @@ async fn write_index(files: &IndexFiles, index: &mut IndexLog) -> Result<(), Ope
     Ok(())
 }
 
-/// Writes out what was found of the key index. On a full disk it stays in memory.
-async fn write_keys(keys: &Runs) -> Result<(), OpenError> {
-    match keys.write_due().await {
-        Err(e) if !is_full(&e) => Err(OpenError::io("write the key index in", keys.dir())(e)),
+/// Writes out what was found for an index. On a full disk it stays in memory.
+async fn write_runs(runs: &Runs) -> Result<(), OpenError> {
+    match runs.write_due().await {
+        Err(e) if !is_full(&e) => Err(OpenError::io("write an index in", runs.dir())(e)),
         _ => Ok(()),
     }
 }

@@ -130,9 +130,7 @@ async fn cut(core: &Rc<Core>, start: u64) -> bool {
         s.counts.dropped += gone.len() as u64;
         s.counts.dropped_bytes += gone.iter().map(|span| span.end - span.base).sum::<u64>();
     });
-    if let Some(keys) = &core.keys {
-        keys.drop_in_front_of(start);
-    }
+    core.indexes.drop_in_front_of(start);
     core.progress.wake_all();
     follow(core, index).await;
     discard(core, &gone).await;

@@ -39,12 +39,15 @@ use table::{Frozen, Table};
 pub(crate) enum Kind {
     /// Hash of topic and key → record.
     Keys = 1,
+    /// Due time → record.
+    Timers = 2,
 }
 
 impl Kind {
     fn folder(self) -> &'static str {
         match self {
             Self::Keys => "keys",
+            Self::Timers => "timers",
         }
     }
 }
@@ -79,6 +82,8 @@ pub(crate) struct Runs {
     before: Cell<u64>,
     /// Values in front of it lead nowhere any more.
     floor: Cell<u64>,
+    /// Entries with keys in front of it are over.
+    over: Cell<u64>,
     blocks: RefCell<Cache<(Numbers, u32), Slice>>,
     blocks_read: Cell<u64>,
     merges: Cell<u64>,
@@ -142,6 +147,7 @@ impl Runs {
             next: Cell::new(next),
             before: Cell::new(before),
             floor: Cell::new(start),
+            over: Cell::new(0),
             blocks: RefCell::new(Cache::new(RUN_CACHE_BLOCKS)),
             blocks_read: Cell::new(0),
             merges: Cell::new(0),
@@ -189,6 +195,16 @@ impl Runs {
             self.floor.set(start);
             self.merge_work.notify();
         }
+    }
+
+    /// Entries with keys in front of `key` are over: they go with the next write or merge that they are in.
+    pub(crate) fn end_in_front_of(&self, key: u64) {
+        self.over.set(self.over.get().max(key));
+    }
+
+    /// Whether nobody asks for an entry any more.
+    fn is_over(&self, entry: Entry) -> bool {
+        entry.value < self.floor.get() || entry.key < self.over.get()
     }
 
     /// The greatest value there is.
@@ -243,7 +259,7 @@ impl Runs {
         let entries = frozen.entries as u64;
         let before = self.before.get();
         let mut writer = Writer::create(&self.dir, self.owner, numbers, frozen.covers, before, entries).await?;
-        if let Err(error) = fill(&mut writer, &frozen, self.floor.get()).await {
+        if let Err(error) = fill(&mut writer, &frozen, |entry| self.is_over(entry)).await {
             writer.abandon().await?;
             return Err(error);
         }
@@ -290,7 +306,7 @@ fn behind(head: &Head) -> u64 {
 }
 
 /// Merges sorted pieces of memory into a run.
-async fn fill(writer: &mut Writer, frozen: &Frozen, floor: u64) -> io::Result<()> {
+async fn fill(writer: &mut Writer, frozen: &Frozen, is_over: impl Fn(Entry) -> bool) -> io::Result<()> {
     let mut at = vec![0; frozen.pieces.len()];
     let firsts = frozen.pieces.iter().enumerate();
     let mut heads: BinaryHeap<_> = firsts.filter_map(|(n, piece)| Some(Reverse((*piece.first()?, n)))).collect();
@@ -302,7 +318,7 @@ async fn fill(writer: &mut Writer, frozen: &Frozen, floor: u64) -> io::Result<()
             Some(next) => *head = Reverse((*next, piece)),
             None => drop(std::collections::binary_heap::PeekMut::pop(head)),
         }
-        if entry.value < floor || last.replace(entry) == Some(entry) {
+        if is_over(entry) || last.replace(entry) == Some(entry) {
             continue;
         }
         if writer.push(entry) {

@@ -13,6 +13,7 @@ use crate::counters::Counters;
 use crate::error::{AppendError, OpenError, Poisoned, ReadError};
 use crate::flush;
 use crate::index_io::{self, IndexFiles};
+use crate::indexes::Indexes;
 use crate::keys::{self, Found, KeyQuery};
 use crate::limits;
 use crate::log::{Log, Writer};
@@ -60,7 +61,17 @@ pub struct ShardStats {
     pub index_pending: usize,
     /// The key index.
     pub keys: RunStats,
+    pub timers: RunStats,
     pub disk_full: bool,
+}
+
+/// A record that is to be released at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timed {
+    /// Milliseconds since 1970.
+    pub due_ms: u64,
+    /// Log offset of the record.
+    pub offset: u64,
 }
 
 /// An open shard.
@@ -91,8 +102,8 @@ impl Shard {
         index_files.remove_before(start.index).await.map_err(OpenError::io("remove", index_files.path_of("")))?;
         let snapshot = checkpoint::load(root, shard, meta.id()).await?;
         let known = Known { shard, store: meta.id(), flushed: meta.flushed(shard) };
-        let keys = open_keys(root, shard, meta, &options, segments.start()).await?;
-        let found = recover::recover(known, &segments, &index_files, &start, snapshot, keys.as_deref()).await?;
+        let indexes = open_indexes(root, shard, meta, &options, segments.start()).await?;
+        let found = recover::recover(known, &segments, &index_files, &start, snapshot, &indexes).await?;
         let recovery = Recovery {
             replayed_bytes: found.end - found.replayed_from,
             replayed_records: found.records,
@@ -112,7 +123,7 @@ impl Shard {
             log,
             queues: found.queues,
             index: found.index,
-            keys,
+            indexes,
             snapshot_at: found.replayed_from,
             snapshot_replay: found.snapshot,
             start: segments.start(),
@@ -410,8 +421,25 @@ impl Shard {
 
     /// The last message that the key index leads to, and the latest store time; `None` when there is none.
     pub fn last_key(&self) -> Option<(Position, i64)> {
-        let last = self.core.keys.as_ref()?.last()?;
+        let last = self.core.indexes.keys.as_ref()?.last()?;
         Some((Position::new(self.core.shard, last), self.core.with(|s| s.log.store_ms())))
+    }
+
+    /// The first `count` timed records behind `after` that are due at `to_ms` or before, in the order of their times. Some
+    /// of them may not be readable yet.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub async fn due(&self, after: Timed, to_ms: u64, count: usize) -> Result<Vec<Timed>, ReadError> {
+        // An entry's value is its offset; the next possible one is the first that is not done.
+        let from = runs::Entry { key: after.due_ms, value: after.offset.saturating_add(1) };
+        let found = self.core.indexes.timers.range(from, to_ms, count).await?;
+        Ok(found.into_iter().map(|entry| Timed { due_ms: entry.key, offset: entry.value }).collect())
+    }
+
+    /// Nobody asks any more for records that were due in front of this time.
+    pub fn end_timers_before(&self, due_ms: u64) {
+        self.core.indexes.timers.end_in_front_of(due_ms);
     }
 
     pub fn stats(&self) -> ShardStats {
@@ -425,7 +453,8 @@ impl Shard {
             buffer_bytes: s.log.buffered(),
             index_blocks: s.index.next(),
             index_pending: s.index.pending(),
-            keys: self.core.keys.as_ref().map(|keys| keys.stats()).unwrap_or_default(),
+            keys: self.core.indexes.keys.as_ref().map(|keys| keys.stats()).unwrap_or_default(),
+            timers: self.core.indexes.timers.stats(),
             disk_full: s.is_disk_full(),
         })
     }
@@ -527,18 +556,17 @@ async fn go_on(
     Ok(log)
 }
 
-/// The key index, if it is wanted.
-async fn open_keys(
+/// The key index, if it is wanted, and the timers.
+async fn open_indexes(
     root: &Path,
     shard: ShardId,
     meta: &StoreMeta,
     options: &ShardOptions,
     start: u64,
-) -> Result<Option<Rc<Runs>>, OpenError> {
-    if !options.key_index {
-        return Ok(None);
-    }
-    Runs::open(root, shard, meta.id(), runs::Kind::Keys, start, options.key_table).await.map(Some)
+) -> Result<Indexes, OpenError> {
+    let open = |kind| Runs::open(root, shard, meta.id(), kind, start, options.key_table);
+    let keys = if options.key_index { Some(open(runs::Kind::Keys).await?) } else { None };
+    Ok(Indexes { keys, timers: open(runs::Kind::Timers).await? })
 }
 
 fn start_tasks(core: &Rc<Core>, root: &Path) -> Result<Tasks, OpenError> {
@@ -549,9 +577,9 @@ fn start_tasks(core: &Rc<Core>, root: &Path) -> Result<Tasks, OpenError> {
         spawn("log-drop", retain::run(Rc::clone(core))),
         spawn("space-watch", flush::watch_space(Rc::clone(core), root.to_path_buf())),
     ];
-    if let Some(keys) = &core.keys {
-        others.push(spawn("key-write", runs::work::write(Rc::clone(core), Rc::clone(keys))));
-        others.push(spawn("key-merge", runs::work::merge(Rc::clone(core), Rc::clone(keys))));
+    for runs in core.indexes.all() {
+        others.push(spawn("run-write", runs::work::write(Rc::clone(core), Rc::clone(runs))));
+        others.push(spawn("run-merge", runs::work::merge(Rc::clone(core), Rc::clone(runs))));
     }
     if core.options.flush == FlushPolicy::Async {
         others.push(spawn("log-sync", flush::sync(Rc::clone(core))));

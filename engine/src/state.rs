@@ -17,13 +17,13 @@ use crate::counters::{Counters, Tally};
 use crate::error::{AppendError, Poisoned};
 use crate::index_io::IndexFiles;
 use crate::index_log::{IndexBlock, IndexLog};
+use crate::indexes::{Indexes, Terms};
 use crate::keys::Keys;
 use crate::limits;
 use crate::log::{Log, NoRoom, Write, to_usize};
 use crate::options::{FlushPolicy, ShardOptions};
 use crate::position::{Epoch, Position, QueueOffset, ShardId};
 use crate::queue::{Entry, Kept, Queue, Queues};
-use crate::runs::Runs;
 use crate::seal;
 use crate::segment::Segments;
 use crate::watermark::Watermarks;
@@ -49,6 +49,8 @@ pub struct Draft<'a> {
     pub tags_code: i64,
     /// What it can be found by, as the record's properties say it: after a crash the key index is rebuilt with those.
     pub keys: Keys<'a>,
+    /// For a record of the timer topic: its TIMER_OUT_MS.
+    pub due_ms: Option<u64>,
 }
 
 /// Whose allocation was refused.
@@ -77,8 +79,7 @@ pub(crate) struct State {
     pub(crate) marks: Watermarks,
     pub(crate) queues: Queues,
     pub(crate) index: IndexLog,
-    /// The key index; `None` when it is switched off.
-    pub(crate) keys: Option<Rc<Runs>>,
+    pub(crate) indexes: Indexes,
     pub(crate) counts: Counters,
     health: Health,
     /// A write is in flight.
@@ -120,7 +121,7 @@ pub(crate) struct Start {
     pub(crate) log: Log,
     pub(crate) queues: Queues,
     pub(crate) index: IndexLog,
-    pub(crate) keys: Option<Rc<Runs>>,
+    pub(crate) indexes: Indexes,
     pub(crate) snapshot_at: u64,
     /// As in [`State`].
     pub(crate) snapshot_replay: Option<u64>,
@@ -138,7 +139,7 @@ impl State {
             log: start.log,
             queues: start.queues,
             index: start.index,
-            keys: start.keys,
+            indexes: start.indexes,
             counts: Counters::default(),
             health: Health::Open,
             writing: false,
@@ -224,7 +225,7 @@ impl State {
             return Err(self.disk_full());
         }
         let unwritten = self.log.end() - self.marks.written.offset();
-        let indexed = self.index.has_room() && self.keys.as_ref().is_none_or(|keys| keys.has_room());
+        let indexed = self.index.has_room() && self.indexes.have_room();
         if unwritten + len > self.unwritten_max.max(len) || !indexed {
             return Err(if self.no_room_log || self.no_room_index || self.no_room_runs {
                 self.disk_full()
@@ -272,10 +273,8 @@ impl State {
                     self.log.touch(id);
                 }
             }
-            if let Some(runs) = &self.keys {
-                let begins = self.log.batch_start();
-                draft.keys.hashes(spec.topic, |key| runs.insert(key, offset, begins));
-            }
+            let terms = Terms { topic: spec.topic, keys: draft.keys, due_ms: draft.due_ms };
+            self.indexes.insert(&terms, offset, self.log.batch_start());
         }
         self.marks.append_to(self.log.end());
         self.counts.appends += 1;
@@ -427,7 +426,7 @@ pub(crate) struct Core {
     pub(crate) index_files: IndexFiles,
     pub(crate) index_cache: RefCell<Cache<u32, IndexBlock>>,
     pub(crate) cold: ColdReads,
-    pub(crate) keys: Option<Rc<Runs>>,
+    pub(crate) indexes: Indexes,
     /// A watermark moved, room was made, or the shard's health changed.
     pub(crate) progress: Waiters,
     pub(crate) write_work: Event,
@@ -462,7 +461,7 @@ impl Core {
             index_files,
             index_cache: RefCell::new(Cache::new(limits::INDEX_CACHE_BLOCKS)),
             cold,
-            keys: state.keys.clone(),
+            indexes: state.indexes.clone(),
             progress: Waiters::new(),
             write_work: Event::new(),
             sync_work: Event::new(),
@@ -507,9 +506,7 @@ impl Core {
         ] {
             event.notify();
         }
-        if let Some(keys) = &self.keys {
-            keys.wake_everyone();
-        }
+        self.indexes.wake_everyone();
     }
 
     /// Waits until everything in front of `end` is flushed.

@@ -9,6 +9,7 @@ use ringmq_broker::delay::Levels;
 use ringmq_broker::group_config::GroupSettings;
 use ringmq_broker::register::Identity;
 use ringmq_broker::settings::Settings;
+use ringmq_broker::timer::TimerSettings;
 use ringmq_broker::topic::TopicSettings;
 use ringmq_broker::transaction::{Timing, TransactionSettings};
 use ringmq_engine::{FlushPolicy, ShardOptions};
@@ -121,6 +122,7 @@ fn settings(config: &BrokerConfig, found: &Found<'_>) -> Result<Settings, Failur
     let delay_levels = delay_levels
         .map_err(|e| Failure::config(format!("messageDelayLevel = {}: {e}", config.message_delay_level)))?;
     topics.delay_levels = delay_levels.highest();
+    topics.timer_wheel = config.timer_wheel_enable;
     topics.permission = i32::try_from(config.broker_permission).unwrap_or(6);
     Ok(Settings {
         identity: Identity {
@@ -165,6 +167,12 @@ fn settings(config: &BrokerConfig, found: &Found<'_>) -> Result<Settings, Failur
             Duration::from_secs(24 * 3600)
         },
         delay_levels,
+        timers: TimerSettings {
+            enabled: config.timer_wheel_enable,
+            delay_max: Duration::from_secs(config.timer_max_delay_s),
+            recall: config.recall_message_enable,
+            recall_when_not_writable: config.allow_recall_when_broker_not_writeable,
+        },
         transactions: TransactionSettings {
             reject: config.reject_transaction_message,
             timing: Timing {

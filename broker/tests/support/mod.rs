@@ -12,6 +12,7 @@ use ringmq_broker::group_config::GroupSettings;
 use ringmq_broker::register::Identity;
 use ringmq_broker::settings::Settings;
 use ringmq_broker::start::{Broker, Ready, start};
+use ringmq_broker::timer::TimerSettings;
 use ringmq_broker::topic::TopicSettings;
 use ringmq_broker::transaction::TransactionSettings;
 use ringmq_engine::{FlushPolicy, ShardOptions};
@@ -62,6 +63,7 @@ pub(crate) fn settings(store: &Path, executors: usize, flush: FlushPolicy) -> Se
         send_wait_max: Duration::from_secs(1),
         delay_levels: Levels::default(),
         transactions: TransactionSettings::default(),
+        timers: TimerSettings::default(),
         offsets_interval: Duration::from_secs(5),
         accept_sends_from_ms: 0,
         trace_on: true,

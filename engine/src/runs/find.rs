@@ -77,7 +77,6 @@ impl Runs {
     ///
     /// # Errors
     /// A run cannot be read.
-    #[cfg_attr(not(test), expect(dead_code, reason = "what timers read"))]
     pub(crate) async fn range(&self, from: Entry, to: u64, count: usize) -> Result<Vec<Entry>, ReadError> {
         let (mut out, runs) = (Vec::new(), self.runs.borrow().clone());
         let floor = self.floor.get();

@@ -62,14 +62,14 @@ async fn write_some(core: &Rc<Core>, runs: &Rc<Runs>) -> bool {
         }
         Err(e) if is_full(&e) => {
             if core.with_mut(|s| s.set_no_room(Room::Runs, true)) {
-                tracing::warn!(shard = %core.shard, "no room for the key index: {e}");
+                tracing::warn!(shard = %core.shard, "no room for an index: {e}");
                 core.progress.wake_all();
             }
             rest(core).await;
             !core.with(State::is_poisoned)
         }
         Err(e) => {
-            core.poison("writing the key index", e);
+            core.poison("writing an index", e);
             false
         }
     }
@@ -101,7 +101,7 @@ pub(crate) async fn merge(core: Rc<Core>, runs: Rc<Runs>) {
         runs.drop_in_front_of(core.segments.start());
         if let Err(e) = runs.drop_gone().await {
             // They are in nobody's way but the disk's; the next start removes them.
-            tracing::warn!(shard = %core.shard, "cannot remove a part of the key index that leads nowhere: {e}");
+            tracing::warn!(shard = %core.shard, "cannot remove a part of an index that leads nowhere: {e}");
         }
         let Some(window) = runs.next_merge() else {
             runs.merge_work.wait().await;
@@ -111,7 +111,7 @@ pub(crate) async fn merge(core: Rc<Core>, runs: Rc<Runs>) {
             Ended::Merged | Ended::Unreadable => runs.changed.wake_all(),
             Ended::Stopped => return,
             Ended::Failed(e) if is_full(&e) => rest(&core).await,
-            Ended::Failed(e) => return core.poison("merging the key index", e),
+            Ended::Failed(e) => return core.poison("merging an index", e),
         }
     }
 }
@@ -242,7 +242,6 @@ impl Runs {
         streams: &mut [Stream],
         writer: &mut Writer,
     ) -> Result<(), Ended> {
-        let floor = self.floor.get();
         let mut heads = BinaryHeap::with_capacity(streams.len());
         for (at, stream) in streams.iter_mut().enumerate() {
             match stream.next().await {
@@ -268,7 +267,7 @@ impl Runs {
                     None => drop(PeekMut::pop(head)),
                 }
             }
-            if entry.value < floor || last.replace(entry) == Some(entry) {
+            if self.is_over(entry) || last.replace(entry) == Some(entry) {
                 continue;
             }
             if writer.push(entry) {

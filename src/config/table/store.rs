@@ -11,6 +11,7 @@ use super::{
 };
 
 const GROUP_COMMIT: &str = "group commit needs no page count: the write in flight is the window for the next";
+const WHEEL: &str = "timers lie in sorted runs by their millisecond; nothing has slots, threads or a log of its own";
 const TIERED: &str = "tiered storage";
 
 keys! {
@@ -74,28 +75,28 @@ keys! {
     "enableScheduleAsyncDeliver" Bool, "false", NoOp("what is due together is delivered together"), "Whether delayed messages are delivered without waiting for each.";
     "scheduleAsyncDeliverMaxPendingLimit" INT, "2000", NoOp("what is due together is delivered together"), "Such deliveries in flight.";
     "scheduleAsyncDeliverMaxResendNum2Blocked" INT, "3", NoOp("what is due together is delivered together"), "Attempts until such a delivery waits.";
-    "timerWheelEnable" Bool, "true", NotBuilt(DELAY), "Whether messages can be delayed to any second.";
-    "timerPrecisionMs" INT, "1000", NotBuilt(DELAY), "Precision of such a delay, in milliseconds.";
-    "timerRollWindowSlot" INT, "172800", NotBuilt(DELAY), "Slots after which a delay is stored anew.";
-    "timerMaxDelaySec" INT, "259200", NotBuilt(DELAY), "Longest such delay, in seconds.";
-    "timerFlushIntervalMs" INT, "1000", NotBuilt(DELAY), "Milliseconds between writes of the wheel.";
-    "timerGetMessageThreadNum" INT, "3", NotBuilt(DELAY), "Threads that read delayed messages.";
-    "timerPutMessageThreadNum" INT, "3", NotBuilt(DELAY), "Threads that deliver delayed messages.";
-    "timerEnableDisruptor" Bool, "false", NotBuilt(DELAY), "Whether those threads share a ring.";
-    "timerEnableCheckMetrics" Bool, "true", NotBuilt(DELAY), "Whether the wheel's counters are checked.";
-    "timerCheckMetricsWhen" Text, "05", NotBuilt(DELAY), "Hour of that check.";
+    "timerWheelEnable" Bool, "true", Honoured, "Whether messages can be delayed to any millisecond.";
+    "timerPrecisionMs" INT, "1000", NoOp(WHEEL), "Precision of such a delay, in milliseconds.";
+    "timerRollWindowSlot" INT, "172800", NoOp(WHEEL), "Slots after which a delay is stored anew.";
+    "timerMaxDelaySec" Int { min: 1, max: 315_360_000 }, "3456000", Honoured, "Longest such delay, in seconds: 40 days. RocketMQ's is 3 days.";
+    "timerFlushIntervalMs" INT, "1000", NoOp(WHEEL), "Milliseconds between writes of the wheel.";
+    "timerGetMessageThreadNum" INT, "3", NoOp(WHEEL), "Threads that read delayed messages.";
+    "timerPutMessageThreadNum" INT, "3", NoOp(WHEEL), "Threads that deliver delayed messages.";
+    "timerEnableDisruptor" Bool, "false", NoOp(WHEEL), "Whether those threads share a ring.";
+    "timerEnableCheckMetrics" Bool, "true", NoOp(WHEEL), "Whether the wheel's counters are checked.";
+    "timerCheckMetricsWhen" Text, "05", NoOp(WHEEL), "Hour of that check.";
     "timerInterceptDelayLevel" Bool, "false", NotBuilt(DELAY), "Whether the wheel serves the delay levels.";
     "timerStopEnqueue" Bool, "false", NotBuilt(DELAY), "Whether nothing enters the wheel.";
     "timerStopDequeue" Bool, "false", NotBuilt(DELAY), "Whether nothing leaves the wheel.";
-    "timerSkipUnknownError" Bool, "false", NotBuilt(DELAY), "Whether a delayed message that cannot be read is skipped.";
-    "timerWarmEnable" Bool, "false", NotBuilt(DELAY), "Whether the wheel's pages are touched at the start.";
-    "timerEnableRetryUntilSuccess" Bool, "false", NotBuilt(DELAY), "Whether a delivery is tried for ever.";
-    "timerCongestNumEachSlot" INT, "2147483647", NotBuilt(DELAY), "Messages of one slot.";
-    "timerMetricSmallThreshold" INT, "1000000", NotBuilt(DELAY), "Count below which a topic's counters are checked one by one.";
-    "timerProgressLogIntervalMs" INT, "10000", NotBuilt(DELAY), "Milliseconds between reports in the log.";
-    "timerColdDataCheckIntervalMs" INT, "60000", NotBuilt(DELAY), "Milliseconds between looks for old messages.";
-    "timerRocksDBEnable" Bool, "false", NotBuilt(DELAY), "Whether the wheel lies in RocksDB.";
-    "mappedFileSizeTimerLog" INT, "104857600", NotBuilt(DELAY), "Size of a file of the wheel, in bytes.";
+    "timerSkipUnknownError" Bool, "false", NoOp(WHEEL), "Whether a delayed message that cannot be read is skipped.";
+    "timerWarmEnable" Bool, "false", NoOp(WHEEL), "Whether the wheel's pages are touched at the start.";
+    "timerEnableRetryUntilSuccess" Bool, "false", NoOp(WHEEL), "Whether a delivery is tried for ever.";
+    "timerCongestNumEachSlot" INT, "2147483647", NoOp(WHEEL), "Messages of one slot.";
+    "timerMetricSmallThreshold" INT, "1000000", NoOp(WHEEL), "Count below which a topic's counters are checked one by one.";
+    "timerProgressLogIntervalMs" INT, "10000", NoOp(WHEEL), "Milliseconds between reports in the log.";
+    "timerColdDataCheckIntervalMs" INT, "60000", NoOp(WHEEL), "Milliseconds between looks for old messages.";
+    "timerRocksDBEnable" Bool, "false", NoOp(WHEEL), "Whether the wheel lies in RocksDB.";
+    "mappedFileSizeTimerLog" INT, "104857600", NoOp(WHEEL), "Size of a file of the wheel, in bytes.";
     "disappearTimeAfterStart" INT, "-1", NotBuilt(DELAY), "Milliseconds after the start for which nothing leaves the wheel.";
     "brokerRole" Choice(&["ASYNC_MASTER", "SYNC_MASTER", "SLAVE"]), "ASYNC_MASTER", Honoured, "Whether the broker is a master, a master that waits for its slave, or a slave." => durable;
     "haListenPort" INT, "10912", NotBuilt(REPLICATION), "Port that slaves connect to.";

@@ -324,6 +324,13 @@ headers! {
         topic: str => "topic", opt;
     }
 
+    /// Code 370.
+    RecallMessage {
+        producer_group: str => "producerGroup", opt;
+        topic: str => "topic", req;
+        recall_handle: str => "recallHandle", def;
+    }
+
     /// Codes 38, 40, 203 and others that name one consumer group.
     ConsumerGroup {
         consumer_group: str => "consumerGroup", req;

@@ -1,0 +1,286 @@
+//! Messages with a time of their own (`TIMER_DELAY_SEC`, `TIMER_DELAY_MS`, `TIMER_DELIVER_MS`): kept in a system topic on
+//! the log shard of their queue, found by their time in the engine's index, and delivered to the millisecond.
+//!
+//! All that is remembered is the time up to which everything is delivered. It is saved every second; after a crash what was
+//! delivered since is delivered again. A recall is a mark that comes due just before the message it takes back.
+
+pub mod ask;
+mod clock;
+pub mod finished;
+pub mod recall;
+mod roll;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashSet};
+use std::rc::Rc;
+use std::time::Duration;
+
+use ringmq_engine::{Position, ReadError, ShardId, Timed};
+use ringmq_protocol::properties;
+use ringmq_rt::sync::{Either, Event, first};
+use ringmq_rt::{Slice, Task, now, sleep, spawn, wall_ms};
+
+use self::clock::TimerClock;
+pub use self::roll::roll;
+use crate::detour;
+use crate::log::Log;
+use crate::mail::Mail;
+use crate::message::Message;
+use crate::node::{CONTROL, Node};
+use crate::put::{self, PutError};
+
+/// Messages that are read, delivered and waited for together.
+const BATCH: usize = 256;
+/// Longest wait without a look at the clock.
+const LOOK: Duration = Duration::from_secs(1);
+/// Wait after an error.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// `timerMaxDelaySec`, unless it is configured: 40 days.
+pub const DELAY_MAX: Duration = Duration::from_secs(40 * 24 * 3600);
+
+/// How timers are treated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimerSettings {
+    /// `timerWheelEnable`
+    pub enabled: bool,
+    /// `timerMaxDelaySec`
+    pub delay_max: Duration,
+    /// `recallMessageEnable`
+    pub recall: bool,
+    /// `allowRecallWhenBrokerNotWriteable`
+    pub recall_when_not_writable: bool,
+}
+
+impl Default for TimerSettings {
+    fn default() -> Self {
+        Self { enabled: true, delay_max: DELAY_MAX, recall: false, recall_when_not_writable: true }
+    }
+}
+
+/// The timers of one log shard.
+#[derive(Debug)]
+pub struct Timers {
+    clock: RefCell<TimerClock>,
+    /// Everything up to here is delivered.
+    done: Cell<Timed>,
+    /// When the next look is planned.
+    planned_ms: Cell<u64>,
+    /// Something is due earlier than planned.
+    earlier: Event,
+    /// What is not to be delivered, by its time: topic and unique key.
+    recalled: RefCell<BTreeMap<u64, HashSet<(String, String)>>>,
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        Self {
+            clock: RefCell::new(TimerClock::new(0, now())),
+            done: Cell::new(Timed { due_ms: 0, offset: u64::MAX }),
+            planned_ms: Cell::new(u64::MAX),
+            earlier: Event::new(),
+            recalled: RefCell::default(),
+        }
+    }
+}
+
+impl Timers {
+    /// The timers' time.
+    pub fn now_ms(&self) -> u64 {
+        self.clock.borrow_mut().now_ms(wall_ms(), now())
+    }
+
+    /// A message was appended that is due then.
+    pub fn appended(&self, due_ms: u64) {
+        if due_ms < self.planned_ms.get() {
+            self.planned_ms.set(due_ms);
+            self.earlier.notify();
+        }
+    }
+
+    /// What a start need not deliver again: a recall counts until the message it takes back was due.
+    fn finished_ms(&self) -> u64 {
+        let done = self.done.get().due_ms;
+        let recalled = self.recalled.borrow().keys().next().map(|due_ms| due_ms.saturating_sub(2));
+        recalled.map_or(done, |before| done.min(before))
+    }
+}
+
+/// Starts the deliveries of one log shard, behind what was finished before.
+pub fn start(node: &Rc<Node>, log: &Rc<Log>, finished_ms: u64) {
+    let timers = &log.timers;
+    *timers.clock.borrow_mut() = TimerClock::new(finished_ms, now());
+    timers.done.set(Timed { due_ms: finished_ms, offset: u64::MAX });
+    log.shard.end_timers_before(finished_ms);
+    spawn("deliver timers", run(Rc::clone(node), Rc::clone(log))).detach();
+}
+
+async fn run(node: Rc<Node>, log: Rc<Log>) {
+    let timers = &log.timers;
+    let mut noted_ms = timers.done.get().due_ms;
+    while log.shard.poisoned().is_none() {
+        let now_ms = timers.now_ms();
+        match deliver_due(&node, &log, now_ms).await {
+            Ok(true) => {}
+            Ok(false) => {
+                let finished_ms = timers.finished_ms();
+                // A broker without timers writes nothing.
+                if finished_ms > noted_ms && has_timers(&log) {
+                    noted_ms = finished_ms;
+                    let log = u16::from(log.shard.id().get());
+                    node.tell(CONTROL, Mail::TimersFinished { log, finished_ms });
+                }
+                wait(&log, now_ms).await;
+            }
+            Err(error) => {
+                tracing::error!(shard = %log.shard.id(), due_ms = timers.done.get().due_ms, %error, "timed messages are not delivered");
+                sleep(AGAIN).await;
+            }
+        }
+    }
+}
+
+fn has_timers(log: &Log) -> bool {
+    let stats = log.shard.stats().timers;
+    stats.entries > 0 || stats.pending > 0
+}
+
+/// Waits until the next timer is due, or an earlier one was added.
+async fn wait(log: &Log, now_ms: u64) {
+    let timers = &log.timers;
+    // What is added from here on is seen by its notice, whatever the index says meanwhile.
+    timers.planned_ms.set(u64::MAX);
+    let look = u64::try_from(LOOK.as_millis()).unwrap_or(1000);
+    let next = match log.shard.due(timers.done.get(), now_ms.saturating_add(look), 1).await {
+        Ok(due) => due.first().map(|timed| timed.due_ms),
+        // The next delivery tells of it.
+        Err(_) => Some(now_ms.saturating_add(look)),
+    };
+    let idle = next.is_none() && !has_timers(log);
+    let planned_ms = next.unwrap_or(now_ms.saturating_add(look)).min(timers.planned_ms.get());
+    timers.planned_ms.set(if idle { u64::MAX } else { planned_ms });
+    if idle {
+        return timers.earlier.wait().await;
+    }
+    let left = planned_ms.saturating_sub(timers.now_ms());
+    if left > 0 {
+        let (Either::Left(()) | Either::Right(())) =
+            first(sleep(Duration::from_millis(left)), timers.earlier.wait()).await;
+    }
+}
+
+/// Why timers are not delivered.
+#[derive(Debug, thiserror::Error)]
+enum DeliverError {
+    #[error(transparent)]
+    Index(#[from] ReadError),
+    #[error(transparent)]
+    Put(#[from] PutError),
+    #[error(transparent)]
+    Poisoned(#[from] ringmq_engine::Poisoned),
+}
+
+/// Delivers a batch of what is due; false when that was all.
+async fn deliver_due(node: &Rc<Node>, log: &Rc<Log>, now_ms: u64) -> Result<bool, DeliverError> {
+    let timers = &log.timers;
+    let due = log.shard.due(timers.done.get(), now_ms, BATCH).await?;
+    let Some(last) = due.last().copied() else {
+        timers.done.set(timers.done.get().max(Timed { due_ms: now_ms, offset: u64::MAX }));
+        return Ok(false);
+    };
+    if let Some(latest) = due.iter().map(|timed| timed.offset).max() {
+        // A timer of a millisecond may be due before it is written.
+        log.shard.confirmed(latest.saturating_add(1)).await?;
+    }
+    let records = read(log, &due).await;
+    let mut messages = Vec::with_capacity(due.len());
+    for (timed, record) in due.iter().zip(records) {
+        match record {
+            Ok(Some(record)) => messages.extend(released(node, log, timed, &record)),
+            Ok(None) => {
+                tracing::warn!(shard = %log.shard.id(), offset = timed.offset, "a timed message is gone and is not delivered")
+            }
+            Err(error) => {
+                tracing::error!(shard = %log.shard.id(), offset = timed.offset, %error, "a timed message cannot be read and is not delivered");
+            }
+        }
+    }
+    dedup(&mut messages);
+    while let Some(home) = messages.first().map(|one: &Released| one.log) {
+        let (own, others): (Vec<_>, Vec<_>) = messages.into_iter().partition(|one| one.log == home);
+        put::put_all(node, home, own.into_iter().map(|one| one.message).collect()).await?;
+        messages = others;
+    }
+    timers.done.set(last);
+    timers.recalled.borrow_mut().retain(|due_ms, _| *due_ms >= last.due_ms);
+    log.shard.end_timers_before(last.due_ms);
+    Ok(true)
+}
+
+/// Reads records, all at once: those of old timers lie anywhere on the disk.
+async fn read(log: &Rc<Log>, due: &[Timed]) -> Vec<Result<Option<Slice>, ReadError>> {
+    let shard: ShardId = log.shard.id();
+    let task = |timed: &Timed| -> Task<Result<Option<Slice>, ReadError>> {
+        let (log, position) = (Rc::clone(log), Position::new(shard, timed.offset));
+        spawn("read a timed message", async move { log.shard.record_at(position).await })
+    };
+    let tasks: Vec<_> = due.iter().map(task).collect();
+    let mut records = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        records.push(task.await);
+    }
+    records
+}
+
+/// A message that is due, and where it goes.
+struct Released {
+    log: u16,
+    due_ms: u64,
+    message: Message,
+}
+
+/// The message as it is delivered; `None` for a recall, for what was recalled, and for what has no place any more.
+fn released(node: &Node, log: &Log, timed: &Timed, record: &Slice) -> Option<Released> {
+    let shard = log.shard.id();
+    let mut message = match Message::of_record(record) {
+        Ok(message) => message,
+        Err(error) => {
+            tracing::error!(%shard, offset = timed.offset, %error, "a timed message is no record and is not delivered");
+            return None;
+        }
+    };
+    if !detour::restore(&mut message) {
+        tracing::warn!(%shard, offset = timed.offset, "a timed message does not say where it belongs and is not delivered");
+        return None;
+    }
+    let name = |message: &Message, key| (message.topic.clone(), message.property(key).unwrap_or_default().to_owned());
+    if message.property(properties::TIMER_DEL_UNIQKEY).is_some() {
+        let recalled = name(&message, properties::TIMER_DEL_UNIQKEY);
+        log.timers.recalled.borrow_mut().entry(timed.due_ms + 1).or_default().insert(recalled);
+        return None;
+    }
+    let unique = name(&message, properties::UNIQ_KEY);
+    if log.timers.recalled.borrow().get(&timed.due_ms).is_some_and(|recalled| recalled.contains(&unique)) {
+        return None;
+    }
+    let Some(topic) = node.topics.borrow().get(&message.topic).cloned() else {
+        tracing::warn!(topic = message.topic, "a timed message is not delivered: its topic was deleted");
+        return None;
+    };
+    let stored_ms = ringmq_protocol::message::Record::parse(record).map_or(0, |(record, _)| record.store_timestamp());
+    message.set(properties::TIMER_ENQUEUE_MS, &stored_ms.to_string());
+    message.set(properties::TIMER_DEQUEUE_MS, &wall_ms().to_string());
+    Some(Released { log: topic.home(message.queue_id, node.log_shards()), due_ms: timed.due_ms, message })
+}
+
+/// A message that was stored anew to outlive its segment is there twice until that segment is gone.
+fn dedup(messages: &mut Vec<Released>) {
+    if !messages.iter().any(|one| one.message.property(properties::TIMER_ROLL_TIMES).is_some()) {
+        return;
+    }
+    let mut seen = HashSet::new();
+    messages.retain(|one| {
+        let key = one.message.property(properties::UNIQ_KEY).unwrap_or_default();
+        key.is_empty() || seen.insert((one.due_ms, one.message.topic.clone(), key.to_owned()))
+    });
+}
