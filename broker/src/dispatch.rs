@@ -9,7 +9,7 @@ use ringmq_protocol::command::HeaderView;
 use crate::mail::{Answer, ControlJob, Mail};
 use crate::node::{CONTROL, Node};
 use crate::refusal::Refusal;
-use crate::{pull, query, send};
+use crate::{find, pull, query, send};
 
 /// Where a request is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +17,7 @@ enum Handler {
     Send,
     Pull,
     Query,
+    Find,
     /// The control shard. `admin` requests change the broker and are taken from the loopback address only.
     Control {
         admin: bool,
@@ -34,6 +35,7 @@ fn handler(code: RequestCode) -> Option<Handler> {
         | RequestCode::GET_MIN_OFFSET
         | RequestCode::SEARCH_OFFSET_BY_TIMESTAMP
         | RequestCode::GET_EARLIEST_MSG_STORETIME => Handler::Query,
+        RequestCode::QUERY_MESSAGE | RequestCode::VIEW_MESSAGE_BY_ID => Handler::Find,
         RequestCode::HEART_BEAT
         | RequestCode::UNREGISTER_CLIENT
         | RequestCode::CHECK_CLIENT_CONFIG
@@ -71,6 +73,7 @@ impl Service for Node {
             Some(Handler::Send) => send::request(&self, conn, view, frame),
             Some(Handler::Pull) => pull::request(&self, conn, view, frame),
             Some(Handler::Query) => query::request(&self, conn, view, frame),
+            Some(Handler::Find) => find::request(&self, conn, view),
             Some(Handler::Control { admin }) if admin && !conn.peer().ip().to_canonical().is_loopback() => {
                 tracing::warn!(peer = %conn.peer(), code = view.code, "refused a change from another host");
                 self.refuse(to, &Refusal::not_an_administrator(view.code));

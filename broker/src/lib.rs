@@ -6,7 +6,7 @@
 //! to name servers. [`limits`] holds every bound, [`refusal`] every way to say no.
 
 //!
-//! The map of the runtime around it: [`dispatch`] is the table of contents, [`send`], [`pull`] and [`query`] serve the data
+//! The map of the runtime around it: [`dispatch`] is the table of contents, [`send`], [`pull`], [`query`] and [`find`] serve the data
 //! plane on every executor, [`log`] keeps who waits on a log shard, [`deferred`] the
 //! pulls of slow readers, [`requests`] serves the control plane,
 //! [`control_shard`] carries out what the tables decide, [`stats`] counts and [`runtime_info`] tells, [`announce`] talks to name servers, [`mail`] is all that shards
@@ -18,6 +18,7 @@ pub mod control;
 pub mod control_shard;
 pub mod deferred;
 pub mod dispatch;
+pub mod find;
 pub mod group_config;
 pub mod limits;
 pub mod lock;

@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use ringmq_engine::{QueueOffset, ReadStatus};
+use ringmq_engine::{Found, KeyKind, Position, QueueOffset, ReadStatus};
 use ringmq_net::{ConnId, Frame};
 use ringmq_protocol::command::HeaderView;
 use ringmq_protocol::filter::TagFilter;
+use ringmq_rt::Slice;
 use ringmq_rt::net::Outbox;
 
 use crate::group_config::GroupChange;
@@ -121,6 +122,17 @@ pub struct QueryJob {
     pub about: About,
 }
 
+/// A question for the messages with a key.
+#[derive(Debug)]
+pub struct FindJob {
+    pub topic: String,
+    pub key: String,
+    pub kind: KeyKind,
+    pub max: usize,
+    pub begin_ms: i64,
+    pub end_ms: i64,
+}
+
 /// A request that the control shard serves.
 #[derive(Debug)]
 pub struct ControlJob {
@@ -140,6 +152,10 @@ pub enum Ask {
     Queue { log: u16, topic: Box<str>, queue_id: i32 },
     /// To every shard: drop the topic's messages.
     DropTopic { topic: Box<str> },
+    /// To a log's shard: its messages with a key.
+    Find { log: u16, what: Arc<FindJob> },
+    /// To a log's shard: the message at a position.
+    View { position: Position },
     /// To every shard: what it has counted, and the time of its oldest message if that is wanted.
     Totals { oldest: bool },
 }
@@ -160,6 +176,10 @@ pub enum Told {
     Refused(Refusal),
     Queue(QueueEnds),
     Totals(Box<Totals>),
+    /// Messages, newest first, and the position and store time of the last one that the log's index has.
+    Found(Vec<Found>, Option<(Position, i64)>),
+    /// The message, if there is one.
+    Viewed(Option<Slice>),
     Failed(String),
 }
 

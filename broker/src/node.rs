@@ -26,7 +26,7 @@ use crate::start::Life;
 use crate::stats::Served;
 use crate::subscription::SubscriptionCopy;
 use crate::topic::TopicCopy;
-use crate::{pull, query, send, stats};
+use crate::{find, pull, query, send, stats};
 
 /// The executor that owns the control tables.
 pub const CONTROL: usize = 0;
@@ -293,6 +293,8 @@ impl Node {
                 },
                 Ask::Queue { log, topic, queue_id } => query::ends(&node, log, &topic, queue_id).await,
                 Ask::DropTopic { topic } => query::drop_topic(&node, &topic).await,
+                Ask::Find { log, what } => find::find(&node, log, &what).await,
+                Ask::View { position } => find::view(&node, position).await,
                 Ask::Totals { oldest } => Told::Totals(Box::new(stats::totals(&node, oldest).await)),
             };
             node.tell(from, Mail::Told { token, told: Box::new(told) });

@@ -50,7 +50,9 @@ pub fn request(node: &Rc<Node>, conn: &Rc<Conn>, view: &HeaderView<'_>, frame: &
             Told::Done => checked(&node, &conn, to, code, &group, &header, frame.header()),
             Told::Refused(refusal) => node.refuse(to, &refusal),
             Told::Failed(why) => node.refuse(to, &Refusal::failed(why)),
-            Told::Queue(_) | Told::Totals(_) => node.refuse(to, &Refusal::group_missing(&group)),
+            Told::Queue(_) | Told::Totals(_) | Told::Found(..) | Told::Viewed(_) => {
+                node.refuse(to, &Refusal::group_missing(&group));
+            }
         }
     })
     .detach();

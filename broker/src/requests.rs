@@ -194,7 +194,7 @@ async fn queue_ends(control: &Rc<ControlShard>, topic: &str, queue_id: i32) -> R
         Told::Queue(ends) => Ok(ends),
         Told::Refused(refusal) => Err(refusal),
         Told::Failed(why) => Err(Refusal::failed(why)),
-        Told::Done | Told::Totals(_) => Ok(QueueEnds::default()),
+        Told::Done | Told::Totals(_) | Told::Found(..) | Told::Viewed(_) => Ok(QueueEnds::default()),
     }
 }
 
@@ -271,7 +271,7 @@ async fn delete_topic(control: &Rc<ControlShard>, view: &HeaderView<'_>) -> Outc
                 let remark = format!("topic {name} is deleted, but its messages are not all dropped: {why}");
                 return Err(Refusal::new(ResponseCode::SYSTEM_ERROR, remark));
             }
-            Told::Done | Told::Refused(_) | Told::Queue(_) | Told::Totals(_) => {}
+            Told::Done | Told::Refused(_) | Told::Queue(_) | Told::Totals(_) | Told::Found(..) | Told::Viewed(_) => {}
         }
     }
     tracing::info!(topic = %name, "deleted a topic");

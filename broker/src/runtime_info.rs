@@ -66,7 +66,7 @@ async fn totals(control: &ControlShard, oldest: bool) -> Result<Totals, Refusal>
             Told::Totals(totals) => all.merge(&totals),
             Told::Failed(why) => return Err(Refusal::failed(why)),
             Told::Refused(refusal) => return Err(refusal),
-            Told::Done | Told::Queue(_) => {}
+            Told::Done | Told::Queue(_) | Told::Found(..) | Told::Viewed(_) => {}
         }
     }
     Ok(all)

@@ -5,7 +5,7 @@
 //! [`store`] is the directory that all shards share, [`Shard`] the door to one of them. Behind the door: `state` (what is
 //! known, and the synchronous steps), `log` (which bytes come where), `seal` (how a batch is closed), `flush` (group
 //! commit), `prepare` and `segment` (files, and zeros ahead of the writer), `queue`, `index_log` and `index_io` (queue
-//! offset → position), `runs` and `keys` (key → position), `read` and `cold` (the way back out), `checkpoint` and `recover` (stopping and starting), [`counters`] (how much of it).
+//! offset → position), `runs` and `keys` (key → position), `read`, `near` and `cold` (the way back out), `checkpoint` and `recover` (stopping and starting), [`counters`] (how much of it).
 //!
 //! # What always holds
 //!
@@ -34,6 +34,7 @@ mod index_log;
 mod keys;
 pub mod limits;
 mod log;
+mod near;
 pub mod options;
 pub mod position;
 mod prepare;

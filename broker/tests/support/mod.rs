@@ -52,6 +52,8 @@ pub(crate) fn settings(store: &Path, executors: usize, flush: FlushPolicy) -> Se
         short_polling: Duration::from_secs(1),
         lite_pull: true,
         pull_messages_max: 32,
+        query_messages_max: 64,
+        unique_query_max: 32,
         pull_bytes_max: 256 * 1024,
         flush_timeout: Duration::from_secs(5),
         offsets_interval: Duration::from_secs(5),
