@@ -26,6 +26,8 @@ mod mixed;
 mod offsets;
 #[path = "compat/produce.rs"]
 mod produce;
+#[path = "compat/query.rs"]
+mod query;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

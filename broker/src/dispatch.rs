@@ -10,7 +10,7 @@ use crate::mail::{Answer, ControlJob, Mail};
 use crate::node::{CONTROL, Node};
 use crate::refusal::Refusal;
 use crate::timer::recall;
-use crate::{pull, query, retry, send, transaction};
+use crate::{find, pull, query, retry, send, transaction};
 
 /// Where a request is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +21,7 @@ enum Handler {
     EndTransaction,
     SendBack,
     Recall,
+    Find,
     /// The control shard. `admin` requests change the broker and are taken from the loopback address only.
     Control {
         admin: bool,
@@ -41,6 +42,7 @@ fn handler(code: RequestCode) -> Option<Handler> {
         | RequestCode::GET_MIN_OFFSET
         | RequestCode::SEARCH_OFFSET_BY_TIMESTAMP
         | RequestCode::GET_EARLIEST_MSG_STORETIME => Handler::Query,
+        RequestCode::QUERY_MESSAGE | RequestCode::VIEW_MESSAGE_BY_ID => Handler::Find,
         RequestCode::HEART_BEAT
         | RequestCode::UNREGISTER_CLIENT
         | RequestCode::CHECK_CLIENT_CONFIG
@@ -98,6 +100,7 @@ impl Service for Node {
             Some(Handler::EndTransaction) => transaction::request(&self, conn, view, frame),
             Some(Handler::Recall) => recall::request(&self, conn, view, frame),
             Some(Handler::SendBack) => retry::request(&self, conn, view, frame),
+            Some(Handler::Find) => find::request(&self, conn, view),
             Some(Handler::Control { admin }) if admin && !conn.peer().ip().to_canonical().is_loopback() => {
                 tracing::warn!(peer = %conn.peer(), code = view.code, "refused a change from another host");
                 self.refuse(to, &Refusal::not_an_administrator(view.code));

@@ -6,8 +6,8 @@
 //! to name servers. [`limits`] holds every bound, [`refusal`] every way to say no.
 
 //!
-//! The map of the runtime around it: [`dispatch`] is the table of contents, [`send`], [`pull`] and [`query`] serve the data
-//! plane on every executor, [`filter`] is what a pull wants of a queue, [`detour`] says where a message is kept that is not
+//! The map of the runtime around it: [`dispatch`] is the table of contents, [`send`], [`pull`], [`query`] and [`find`] serve
+//! the data plane on every executor, [`filter`] is what a pull wants of a queue, [`detour`] says where a message is kept that is not
 //! to be seen yet, [`delay`] and [`timer`] deliver what is due, [`transaction`] ends and checks halves, [`retry`] takes messages back,
 //! [`put`] stores the broker's own [`message`]s, [`log`] keeps who waits on a log shard, [`deferred`] the pulls of slow
 //! readers, [`reset`] the offsets that groups have not heard of yet, [`client_call`] asks clients, [`requests`] serves the
@@ -25,6 +25,7 @@ pub mod delay;
 pub mod detour;
 pub mod dispatch;
 pub mod filter;
+pub mod find;
 pub mod group_config;
 pub mod limits;
 pub mod lock;

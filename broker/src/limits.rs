@@ -76,6 +76,9 @@ pub const SHARD_OUTPUT_MAX: usize = 128 * 1024 * 1024;
 /// pulls are treated as above.
 pub const LOG_BUFFERS_SPARE: usize = 96 * 1024 * 1024;
 
+/// Bytes of records in the answer to a query by key, and of those that one log gives to it: older ones are left out.
+pub const QUERY_BYTES_MAX: u64 = (ringmq_protocol::frame::FRAME_MAX - 64 * 1024) as u64;
+
 /// Sends that wait until a log shard takes messages again: a further one is answered SYSTEM_BUSY at once.
 pub const PARKED_SENDS_MAX: usize = 65_536;
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use ringmq_engine::{Position, QueueOffset, ReadStatus, Ticket};
+use ringmq_engine::{Found, KeyKind, Position, QueueOffset, ReadStatus, Ticket};
 use ringmq_net::{ConnId, Frame, Response};
 use ringmq_protocol::body::ConsumeQueueEntries;
 use ringmq_protocol::command::{Command, HeaderView};
@@ -134,6 +134,17 @@ pub struct QueryJob {
     pub about: About,
 }
 
+/// A question for the messages with a key.
+#[derive(Debug)]
+pub struct FindJob {
+    pub topic: String,
+    pub key: String,
+    pub kind: KeyKind,
+    pub max: usize,
+    pub begin_ms: i64,
+    pub end_ms: i64,
+}
+
 /// A request that the control shard serves.
 #[derive(Debug)]
 pub struct ControlJob {
@@ -157,8 +168,6 @@ pub enum Ask {
     Producer { group: Box<str> },
     /// To a log's shard: store these messages, in this order.
     Put { log: u16, messages: Vec<Message> },
-    /// To a log's shard: the record that begins there.
-    Record { position: Position },
     /// To every shard: drop the topic's messages.
     DropTopic { topic: Box<str> },
     /// To the shard of a client's connection: put a request to it.
@@ -169,6 +178,10 @@ pub enum Ask {
     Entries(EntryRange),
     /// To every shard: what it has counted by topic and group since it was last asked.
     Traffic,
+    /// To a log's shard: its messages with a key.
+    Find { log: u16, what: Arc<FindJob> },
+    /// To a log's shard: the message at a position.
+    View { position: Position },
     /// To every shard: what it has counted, and the time of its oldest message if that is wanted.
     Totals { oldest: bool },
 }
@@ -191,12 +204,15 @@ pub enum Told {
     Totals(Box<Totals>),
     /// Where the messages of an [`Ask::Put`] are.
     Put(Vec<Ticket>),
-    Record(Option<Slice>),
     Conn(Option<ConnId>),
     Called(Box<Result<Response, NoAnswer>>),
     Looked(Vec<Seen>),
     Traffic(Vec<(Item, Count)>),
     Entries(Option<ConsumeQueueEntries>),
+    /// Messages, newest first, and the position and store time of the last one that the log's index has.
+    Found(Vec<Found>, Option<(Position, i64)>),
+    /// The message, if there is one.
+    Viewed(Option<Slice>),
     Failed(String),
 }
 

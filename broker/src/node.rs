@@ -31,7 +31,7 @@ use crate::stats::Served;
 use crate::subscription::SubscriptionCopy;
 use crate::topic::TopicCopy;
 use crate::traffic::Traffic;
-use crate::{client_call, look, pull, put, query, send, stats, transaction};
+use crate::{client_call, find, look, pull, put, query, send, stats, transaction};
 
 /// The executor that owns the control tables.
 pub const CONTROL: usize = 0;
@@ -354,13 +354,14 @@ impl Node {
                 },
                 Ask::Producer { group } => Told::Conn(node.control().and_then(|control| control.producer(&group))),
                 Ask::Put { log, messages } => put::asked(&node, log, &messages).await,
-                Ask::Record { position } => query::asked_record(&node, position).await,
                 Ask::Queue { log, topic, queue_id } => query::ends(&node, log, &topic, queue_id).await,
                 Ask::DropTopic { topic } => query::drop_topic(&node, &topic).await,
                 Ask::Call(call) => Told::Called(Box::new(client_call::call_local(&node, *call).await)),
                 Ask::Look { log, questions } => look::answer(&node, log, &questions).await,
                 Ask::Entries(range) => queue::look_through(&node, &range).await,
                 Ask::Traffic => Told::Traffic(node.traffic.collect()),
+                Ask::Find { log, what } => find::find(&node, log, &what).await,
+                Ask::View { position } => find::view(&node, position).await,
                 Ask::Totals { oldest } => Told::Totals(Box::new(stats::totals(&node, oldest).await)),
             };
             node.tell(from, Mail::Told { token, told: Box::new(told) });

@@ -132,7 +132,8 @@ pub async fn drop_topic(node: &Rc<Node>, topic: &str) -> Told {
     Told::Done
 }
 
-/// The record that begins at a position, on whichever shard; `None` if none does.
+/// The record that begins at a position, on whichever shard, or the one that a client means which cannot hold all bits of a
+/// position; `None` if there is none.
 ///
 /// # Errors
 /// It could not be looked up.
@@ -141,18 +142,8 @@ pub async fn record_at(node: &Rc<Node>, position: Position) -> Result<Option<Sli
     if log >= node.log_shards() {
         return Ok(None);
     }
-    match node.ask(node.executor_of(log), Ask::Record { position }).await {
-        Told::Record(record) => Ok(record),
+    match node.ask(node.executor_of(log), Ask::View { position }).await {
+        Told::Viewed(record) => Ok(record),
         other => Err(other.unexpected()),
-    }
-}
-
-/// An [`Ask::Record`] from another shard.
-pub async fn asked_record(node: &Rc<Node>, position: Position) -> Told {
-    let number = u16::from(position.shard().get());
-    let Some(log) = node.log(number) else { return Told::Failed(format!("log shard {number} is not open")) };
-    match log.shard.record_at(position).await {
-        Ok(record) => Told::Record(record),
-        Err(error) => Told::Failed(error.to_string()),
     }
 }

@@ -68,6 +68,10 @@ pub struct Settings {
     pub pull_messages_max: usize,
     /// `maxTransferBytesOnMessageInMemory`
     pub pull_bytes_max: u64,
+    /// `maxMsgsNumBatch`: messages that one query by key gives.
+    pub query_messages_max: usize,
+    /// `defaultQueryMaxNum`: messages that a query by unique key gives.
+    pub unique_query_max: usize,
     /// `syncFlushTimeout`: a send that is not flushed by then is answered FLUSH_DISK_TIMEOUT.
     pub flush_timeout: Duration,
     /// `messageDelayLevel`

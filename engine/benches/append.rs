@@ -1,5 +1,5 @@
 //! What an append costs on the shard's thread: encode into the log buffer, checksum, queue entry, and the seal and the
-//! write of its batch, on the real backend under ASYNC_FLUSH with 1 KiB bodies.
+//! write of its batch, on the real backend under ASYNC_FLUSH with 1 KiB bodies; with the key index and without.
 
 #![expect(clippy::unwrap_used, reason = "a bench that cannot go on stops")]
 
@@ -57,23 +57,26 @@ async fn append(shard: &Shard, count: u64) -> Duration {
 fn appends(c: &mut Criterion) {
     let mut group = c.benchmark_group("append");
     group.throughput(Throughput::Elements(1)).sample_size(10).measurement_time(Duration::from_secs(2));
-    group.bench_function("1 KiB, ASYNC_FLUSH", |b| {
-        b.iter_custom(|count| {
-            let dir = tempfile::tempdir_in(std::env::var_os("RINGMQ_BENCH_DIR").unwrap_or_else(|| ".".into())).unwrap();
-            let root = dir.path().to_path_buf();
-            let run = block_on(move || async move {
-                let options = StoreOptions { shards: None, default_shards: 1 };
-                let store = Store::open(&root, options).await.unwrap();
-                let first = ShardId::new(0).unwrap();
-                let options = ShardOptions { disk_full_ratio: 1.0, ..ShardOptions::default() };
-                let shard = Shard::open(&root, first, store.meta(), options).await.unwrap();
-                let elapsed = append(&shard, count).await;
-                shard.close().await.unwrap();
-                elapsed
+    for (name, key_index) in [("1 KiB, ASYNC_FLUSH", true), ("1 KiB, ASYNC_FLUSH, no key index", false)] {
+        group.bench_function(name, |b| {
+            b.iter_custom(|count| {
+                let base = std::env::var_os("RINGMQ_BENCH_DIR").unwrap_or_else(|| ".".into());
+                let dir = tempfile::tempdir_in(base).unwrap();
+                let root = dir.path().to_path_buf();
+                let run = block_on(move || async move {
+                    let options = StoreOptions { shards: None, default_shards: 1 };
+                    let store = Store::open(&root, options).await.unwrap();
+                    let first = ShardId::new(0).unwrap();
+                    let options = ShardOptions { disk_full_ratio: 1.0, key_index, ..ShardOptions::default() };
+                    let shard = Shard::open(&root, first, store.meta(), options).await.unwrap();
+                    let elapsed = append(&shard, count).await;
+                    shard.close().await.unwrap();
+                    elapsed
+                });
+                run.unwrap()
             });
-            run.unwrap()
         });
-    });
+    }
     group.finish();
 }
 

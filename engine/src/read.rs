@@ -500,7 +500,7 @@ pub(crate) async fn record_at(core: &Rc<Core>, offset: u64) -> Result<Option<Sli
     Ok(record::Head::parse(&whole).is_some().then_some(whole))
 }
 
-async fn piece(core: &Rc<Core>, offset: u64, len: u64) -> Result<Slice, ReadError> {
+pub(crate) async fn piece(core: &Rc<Core>, offset: u64, len: u64) -> Result<Slice, ReadError> {
     match core.with(|s| s.log.slice(offset, len)) {
         Some(slice) => Ok(slice),
         None => cold::read(core, offset, len).await,

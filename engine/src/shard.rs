@@ -17,6 +17,7 @@ use crate::indexes::Indexes;
 use crate::keys::{self, Found, KeyQuery};
 use crate::limits;
 use crate::log::{Log, Writer};
+use crate::near;
 use crate::options::{FlushPolicy, ShardOptions};
 use crate::position::{Epoch, Position, QueueId, QueueOffset, ShardId};
 use crate::prepare;
@@ -409,6 +410,18 @@ impl Shard {
             return Ok(None);
         }
         read::record_at(&self.core, position.offset()).await
+    }
+
+    /// As [`record_at`](Self::record_at); where no record begins there, the only one whose position is the same as a double:
+    /// clients that keep numbers as doubles know a position of more than 53 bits no better.
+    ///
+    /// # Errors
+    /// As [`read_cold`](Self::read_cold).
+    pub async fn record_near(&self, position: Position) -> Result<Option<Slice>, ReadError> {
+        match self.record_at(position).await? {
+            None if position.shard() == self.core.shard => near::record(&self.core, position).await,
+            found => Ok(found),
+        }
     }
 
     /// The messages with a key, newest first; none when the key index is switched off.

@@ -104,6 +104,9 @@ pub(crate) struct BrokerConfig {
     pub(crate) msg_trace_topic_name: String,
     pub(crate) max_transfer_bytes: u32,
     pub(crate) max_transfer_count: u32,
+    pub(crate) message_index_enable: bool,
+    pub(crate) max_msgs_num_batch: u32,
+    pub(crate) default_query_max_num: u32,
     pub(crate) notify_consumer_ids_changed_enable: bool,
     pub(crate) broker_fast_failure_enable: bool,
     pub(crate) wait_time_in_send_queue_ms: u64,
@@ -250,6 +253,9 @@ fn read_broker(read: &mut Reader<'_>) -> BrokerConfig {
         msg_trace_topic_name: read.text("msgTraceTopicName"),
         max_transfer_bytes: read.number("maxTransferBytesOnMessageInMemory"),
         max_transfer_count: read.number("maxTransferCountOnMessageInMemory"),
+        message_index_enable: read.bool("messageIndexEnable"),
+        max_msgs_num_batch: read.number("maxMsgsNumBatch"),
+        default_query_max_num: read.number("defaultQueryMaxNum"),
         notify_consumer_ids_changed_enable: read.bool("notifyConsumerIdsChangedEnable"),
         broker_fast_failure_enable: read.bool("brokerFastFailureEnable"),
         wait_time_in_send_queue_ms: read.number("waitTimeMillsInSendQueue"),
@@ -457,6 +463,8 @@ mod tests {
         assert_eq!((broker.broker_role, broker.flush_disk_type), (BrokerRole::AsyncMaster, FlushDiskType::AsyncFlush));
         assert_eq!((broker.mapped_file_size_commit_log, broker.max_message_size), (1 << 30, 4 << 20));
         assert_eq!((broker.max_transfer_bytes, broker.max_transfer_count), (262_144, 32));
+        assert_eq!((broker.max_msgs_num_batch, broker.default_query_max_num), (64, 32));
+        assert!(broker.message_index_enable);
         assert_eq!(broker.disk_space_warning_level_percent, 90);
         assert!(broker.namesrv_addrs.is_empty() && broker.shards.is_none() && broker.cpus.is_none());
         let namesrv = load(&Sources::new(Program::Namesrv)).unwrap().namesrv();

@@ -158,6 +158,8 @@ fn settings(config: &BrokerConfig, found: &Found<'_>) -> Result<Settings, Failur
         filter_retried: config.filter_support_retry,
         server_side_reset: config.use_server_side_reset_offset,
         pull_messages_max: config.max_transfer_count as usize,
+        query_messages_max: config.max_msgs_num_batch as usize,
+        unique_query_max: config.default_query_max_num as usize,
         pull_bytes_max: u64::from(config.max_transfer_bytes),
         flush_timeout: Duration::from_millis(config.sync_flush_timeout_ms),
         send_wait_max: if config.broker_fast_failure_enable {
@@ -217,6 +219,7 @@ fn shard_options(config: &BrokerConfig, shards: u64) -> Result<ShardOptions, Fai
         record_max: u64::from(config.max_message_size) + RECORD_AROUND,
         disk_full_ratio: f64::from(config.disk_space_warning_level_percent) / 100.0,
         flush_interval: Duration::from_millis(config.flush_interval_commit_log_ms),
+        key_index: config.message_index_enable,
         ..ShardOptions::default()
     };
     if let Some(memory) = config.buffer_memory {

@@ -58,6 +58,8 @@ pub(crate) fn settings(store: &Path, executors: usize, flush: FlushPolicy) -> Se
         filter_retried: false,
         server_side_reset: true,
         pull_messages_max: 32,
+        query_messages_max: 64,
+        unique_query_max: 32,
         pull_bytes_max: 256 * 1024,
         flush_timeout: Duration::from_secs(5),
         send_wait_max: Duration::from_secs(1),

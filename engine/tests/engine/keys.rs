@@ -5,10 +5,14 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ringmq_engine::{FlushPolicy, Found, KeyKind, KeyQuery, ReadError, Shard, ShardOptions};
+use std::path::Path;
+
+use ringmq_engine::{
+    FlushPolicy, Found, KeyKind, KeyQuery, Position, ReadError, Shard, ShardId, ShardOptions, Store, StoreOptions,
+};
 use ringmq_rt::sim::{Cache, CrashKind, Sim};
 
-use super::support::{Message, append, close, open, small};
+use super::support::{Message, ROOT, append, close, open, small};
 
 fn about<'a>(topic: &'a str, key: &'a str) -> KeyQuery<'a> {
     KeyQuery { topic, key, kind: KeyKind::Either, max: 64, max_bytes: 1 << 20, begin_ms: 0, end_ms: i64::MAX }
@@ -279,5 +283,39 @@ fn a_full_disk_stops_messages_in_time_and_not_for_good() {
         let all = ask(&shard, KeyQuery { max: 5_000, ..about("t", "common") }).await;
         assert_eq!(all.len() as u64, sent);
         close(store, &shard).await;
+    });
+}
+
+#[test]
+fn a_position_that_lost_its_lowest_bits_still_leads_to_its_record() {
+    Sim::new(6).run(async {
+        // Far enough behind the start of the log that positions are no exact doubles.
+        let seven = ShardId::new(7).unwrap();
+        let store = Store::open(Path::new(ROOT), StoreOptions { shards: Some(8), default_shards: 8 }).await.unwrap();
+        let shard = Shard::open(Path::new(ROOT), seven, store.meta(), small(FlushPolicy::Sync)).await.unwrap();
+        let mut positions = Vec::new();
+        for n in 0..200 {
+            positions.push(append(&shard, &message("t", 0, "k", n)).await.unwrap());
+        }
+        shard.flushed(positions[199].end).await.unwrap();
+        let doubles: Vec<f64> = positions.iter().map(|ticket| ticket.position.to_wire() as f64).collect();
+        let mut rounded = 0;
+        for (ticket, double) in positions.iter().zip(&doubles) {
+            let exact = shard.record_near(ticket.position).await.unwrap().unwrap();
+            let asked = Position::from_wire(*double as i64).unwrap();
+            let found = shard.record_near(asked).await.unwrap();
+            let shared = doubles.iter().filter(|other| *other == double).count();
+            match found {
+                Some(found) => assert_eq!(found.to_vec(), exact.to_vec()),
+                None => assert!(shared > 1, "{asked} is one record only"),
+            }
+            rounded += usize::from(asked != ticket.position);
+        }
+        assert!(rounded > 50, "only {rounded} positions are no doubles");
+        let nowhere = Position::new(seven, positions[0].position.offset() + 1);
+        assert!(
+            shard.record_near(nowhere).await.unwrap().is_none(),
+            "a whole number that is no double was not rounded"
+        );
     });
 }

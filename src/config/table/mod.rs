@@ -39,6 +39,7 @@ const POOLS: &str = "there are no thread pools: each core runs one shard, and `s
 /// Why a key about mapped memory, locks or the writers of files has nothing to act on.
 const MMAP: &str = "the log is written by direct I/O from its own buffers, by one writer a shard";
 const QUEUE_INDEX: &str = "the queue index is built by the shard that appends, in the same turn";
+const KEY_INDEX: &str = "the key index is sorted runs that grow with the log, and is always safe";
 const ROCKSDB: &str = "there is one queue index, and it is not RocksDB";
 const NETTY: &str = "sockets are served by io_uring on the shard's core, not by Netty";
 const REMOVED: &str = "RocketMQ removed it";
@@ -53,7 +54,6 @@ const DELAY: &str = "delayed messages";
 const POP_MODE: &str = "pop consumption";
 const METRICS: &str = "metrics";
 const ACL: &str = "access control";
-const QUERY: &str = "query by key";
 const ADMISSION: &str = "admission by time waited";
 const COLD: &str = "flow control of cold reads";
 const COMPACTION: &str = "compacted topics";

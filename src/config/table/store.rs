@@ -6,8 +6,8 @@ use super::super::key::{
     Kind::*,
 };
 use super::{
-    DELAY, FAILOVER, FRAME_BODY_MAX, GIB, INT, KIB, LMQ, MIB, MMAP, NEVER, QUERY, QUEUE_INDEX, REPLICATION, RETENTION,
-    keys,
+    DELAY, FAILOVER, FRAME_BODY_MAX, GIB, INT, KEY_INDEX, KIB, LMQ, MIB, MMAP, NEVER, QUEUE_INDEX, REPLICATION,
+    RETENTION, keys,
 };
 
 const GROUP_COMMIT: &str = "group commit needs no page count: the write in flight is the window for the next";
@@ -62,15 +62,15 @@ keys! {
     "maxConsumeQueueScan" INT, "20000", NoOp(QUEUE_INDEX), "Queue entries scanned to estimate a lag.";
     "sampleCountThreshold" INT, "5000", NoOp(QUEUE_INDEX), "Queue entries from which on a lag is estimated.";
     "sampleSteps" INT, "32", NoOp(QUEUE_INDEX), "Samples of such an estimate.";
-    "messageIndexEnable" Bool, "true", NotBuilt(QUERY), "Whether messages can be found by key.";
-    "messageIndexSafe" Bool, "false", NotBuilt(QUERY), "Whether the key index is checked at each start.";
-    "maxHashSlotNum" INT, "5000000", NotBuilt(QUERY), "Slots of a key index file.";
-    "maxIndexNum" INT, "20000000", NotBuilt(QUERY), "Entries of a key index file.";
-    "maxMsgsNumBatch" INT, "64", NotBuilt(QUERY), "Messages that one query returns.";
-    "defaultQueryMaxNum" INT, "32", NotBuilt(QUERY), "Messages that one query returns if it names no number.";
-    "putMsgIndexHightWater" INT, "600000", NotBuilt(QUERY), "Messages that may wait for the key index.";
     "messageDelayLevel" Text, "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h", Honoured, "The delay levels: numbers with s, m, h or d, at most 128 of at most 40 days.";
     "flushDelayOffsetInterval" INT, "10000", NoOp("the progress of delayed messages is kept with the consumer offsets"), "Milliseconds between writes of the delay offsets.";
+    "messageIndexEnable" Bool, "true", Honoured, "Whether messages can be found by key.";
+    "messageIndexSafe" Bool, "false", NoOp(KEY_INDEX), "Whether the key index is checked at each start.";
+    "maxHashSlotNum" INT, "5000000", NoOp(KEY_INDEX), "Slots of a key index file.";
+    "maxIndexNum" INT, "20000000", NoOp(KEY_INDEX), "Entries of a key index file.";
+    "maxMsgsNumBatch" Int { min: 1, max: 1024 }, "64", Honoured, "Messages that one query returns.";
+    "defaultQueryMaxNum" Int { min: 1, max: 1024 }, "32", Honoured, "Messages that one query by unique key returns, whatever number it names.";
+    "putMsgIndexHightWater" INT, "600000", NoOp(KEY_INDEX), "Messages that may wait for the key index.";
     "enableScheduleMessageStats" Bool, "true", NotBuilt(DELAY), "Whether delayed messages are counted.";
     "enableScheduleAsyncDeliver" Bool, "false", NoOp("what is due together is delivered together"), "Whether delayed messages are delivered without waiting for each.";
     "scheduleAsyncDeliverMaxPendingLimit" INT, "2000", NoOp("what is due together is delivered together"), "Such deliveries in flight.";

@@ -218,7 +218,8 @@ headers! {
         forbidden_type: i32 => "forbiddenType", opt;
     }
 
-    /// Code 12. The field of the unique key is no member of RocketMQ's header class, but travels with it.
+    /// Code 12. The field of the unique key is no member of RocketMQ's header class, but travels with it; the
+    /// kind of index, `K` or `U`, is named by the latest clients only.
     QueryMessage {
         topic: str => "topic", req;
         key: str => "key", req;
@@ -226,6 +227,7 @@ headers! {
         begin_timestamp: i64 => "beginTimestamp", req;
         end_timestamp: i64 => "endTimestamp", req;
         unique_key_query: bool => "_UNIQUE_KEY_QUERY", def;
+        index_type: str => "indexType", opt;
     }
 
     /// The answer to code 12.

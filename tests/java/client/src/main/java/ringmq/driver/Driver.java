@@ -50,6 +50,9 @@ public final class Driver {
             case "admin":
                 Admin.run(options);
                 break;
+            case "query":
+                Query.run(options);
+                break;
             case "lock":
                 Lock.run(options);
                 break;
