@@ -354,8 +354,10 @@ fn a_reply_reaches_the_client_that_waits_for_it() {
         respond(&mut requester, &pushed, 0, None, &[]);
         let answer = replier.answer().0;
         assert_eq!(answer.code, 0, "{answer:?}");
-        assert!(answer.ext("msgId").is_some());
+        assert_eq!(answer.ext("msgId").map(str::len), Some(32), "the reply is stored as well: {answer:?}");
     }
+    let stored = world.admin.pull("DefaultCluster_REPLY_TOPIC", 0, 0, 5000, "*").1;
+    assert_eq!(stored[0], b"the answer");
     reply(own, &mut world.admin);
     let pushed = requester.answer().0;
     respond(&mut requester, &pushed, 1, Some("process reply message fail"), &[]);

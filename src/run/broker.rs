@@ -154,6 +154,7 @@ fn settings(config: &BrokerConfig, found: &Found<'_>) -> Result<Settings, Failur
         lite_pull: config.lite_pull_message_enable,
         property_filter: config.enable_property_filter,
         filter_retried: config.filter_support_retry,
+        store_replies: config.store_reply_message_enable,
         server_side_reset: config.use_server_side_reset_offset,
         pull_messages_max: config.max_transfer_count as usize,
         pull_bytes_max: u64::from(config.max_transfer_bytes),

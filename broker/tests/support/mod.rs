@@ -56,6 +56,7 @@ pub(crate) fn settings(store: &Path, executors: usize, flush: FlushPolicy) -> Se
         property_filter: true,
         filter_retried: false,
         server_side_reset: true,
+        store_replies: true,
         pull_messages_max: 32,
         pull_bytes_max: 256 * 1024,
         flush_timeout: Duration::from_secs(5),

@@ -160,7 +160,7 @@ keys! {
     "commercialBigCount" INT, "1", NoOp(REMOVED), "Billed units of a large message.";
     "filterServerNums" INT, "0", NoOp(REMOVED), "Filter servers beside the broker.";
     "maxDelayTime" INT, "40", NoOp(REMOVED), "Longest delay, in days.";
-    "storeReplyMessageEnable" Bool, "true", NotBuilt("request and reply"), "Whether replies are stored.";
+    "storeReplyMessageEnable" Bool, "true", Honoured, "Whether replies are stored beside being pushed to who waits for them.";
     "recallMessageEnable" Bool, "false", NotBuilt("recall of delayed messages"), "Whether a delayed message can be recalled.";
     "allowRecallWhenBrokerNotWriteable" Bool, "true", NotBuilt("recall of delayed messages"), "Whether that works while the broker refuses sends.";
     "regionId" Text, "DefaultRegion", NotBuilt("message trace"), "Region named in traces.";
