@@ -48,9 +48,19 @@ const NAMES: &[(i32, &str)] = &[
     (105, "get-routeinfo-by-topic"),
     (106, "get-broker-cluster-info"),
     (206, "get-all-topic-list-from-nameserver"),
+    (203, "get-consumer-connection-list"),
+    (208, "get-consume-stats"),
     (215, "delete-topic-in-broker"),
     (216, "delete-topic-in-namesrv"),
+    (220, "reset-consumer-client-offset"),
+    (221, "get-consumer-status-from-client"),
+    (222, "invoke-broker-to-reset-offset"),
+    (223, "invoke-broker-to-get-consumer-status"),
+    (300, "query-topic-consume-by-who"),
+    (303, "query-consume-time-span"),
+    (307, "get-consumer-running-info"),
     (310, "send-message-v2"),
+    (314, "clone-group-offset"),
     (320, "send-batch-message"),
     (322, "query-data-version"),
     (324, "send-reply-message"),
@@ -219,6 +229,22 @@ impl Tour<'_> {
         self.run("offsets", &[("commit", "1"), ("oneway", "true")]);
     }
 
+    fn operate(&self) {
+        let group = ("group", "golden_asked");
+        let options = [("namesrv", self.namesrv), ("topic", &*self.topic), group, ("persist", "300")];
+        let consumer = self.client.start("push", &options);
+        let id = consumer.wait_event("started")["clientId"].as_str().unwrap().to_owned();
+        consumer.wait_messages(4);
+        eventually("the group has offsets", Duration::from_secs(40), || {
+            (self.run("operator", &[group, ("do", "stats")])[0]["event"] == "ok").then_some(())
+        });
+        for what in ["status", "running", "span", "who", "reset"] {
+            self.run("operator", &[group, ("do", what), ("client", &id)]);
+        }
+        self.run("operator", &[group, ("do", "clone"), ("to", "golden_cloned")]);
+        consumer.stop();
+    }
+
     fn request(&self) {
         let topic = format!("{}_request", self.topic);
         let other = Tour { client: self.client.clone(), topic, ..*self };
@@ -253,6 +279,7 @@ fn record(golden: &Path, server: &'static str, client: &'static str) {
         tour.produce();
         tour.consume();
         tour.look_up();
+        tour.operate();
         tour.request();
         tour.admin("delete-topic");
         let requests = Album::new(&golden.join(client).join(headers.to_lowercase()));

@@ -166,6 +166,11 @@ impl OffsetTable {
         self.topics.iter().filter(move |(_, groups)| groups.contains_key(group)).map(|(topic, _)| &**topic)
     }
 
+    /// All pairs of topic and group with an offset, sorted by topic.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.topics.iter().flat_map(|(topic, groups)| groups.keys().map(move |group| (&**topic, &**group)))
+    }
+
     /// Groups that have an offset for the topic, online or not.
     pub fn groups_of(&self, topic: &str) -> impl Iterator<Item = &str> {
         self.topics.get(topic).into_iter().flatten().map(|(group, _)| &**group)

@@ -64,6 +64,8 @@ pub struct Settings {
     pub filter_retried: bool,
     /// `useServerSideResetOffset`; without it consumers are asked to reset their offsets.
     pub server_side_reset: bool,
+    /// `storeReplyMessageEnable`
+    pub store_replies: bool,
     /// `maxTransferCountOnMessageInMemory`
     pub pull_messages_max: usize,
     /// `maxTransferBytesOnMessageInMemory`

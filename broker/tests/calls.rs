@@ -11,7 +11,10 @@ use std::net::SocketAddr;
 
 use ringmq_broker::settings::Settings;
 use ringmq_engine::FlushPolicy;
-use ringmq_protocol::body::{ConsumerStatusBody, MessageQueue, ResetOffsetBody};
+use ringmq_protocol::body::{
+    ConsumeQueueEntries, ConsumeStats, ConsumeStatsList, ConsumeTimeSpans, ConsumerStatusBody, CorrectionOffsets,
+    GroupList, MessageQueue, ResetOffsetBody, SubscriptionOfGroup, TopicList,
+};
 use ringmq_protocol::code::Language;
 use ringmq_protocol::command::{Command, FLAG_ONEWAY, FLAG_RESPONSE};
 use ringmq_protocol::frame::Serialize;
@@ -354,8 +357,10 @@ fn a_reply_reaches_the_client_that_waits_for_it() {
         respond(&mut requester, &pushed, 0, None, &[]);
         let answer = replier.answer().0;
         assert_eq!(answer.code, 0, "{answer:?}");
-        assert!(answer.ext("msgId").is_some());
+        assert_eq!(answer.ext("msgId").map(str::len), Some(32), "the reply is stored as well: {answer:?}");
     }
+    let stored = world.admin.pull("DefaultCluster_REPLY_TOPIC", 0, 0, 5000, "*").1;
+    assert_eq!(stored[0], b"the answer");
     reply(own, &mut world.admin);
     let pushed = requester.answer().0;
     respond(&mut requester, &pushed, 1, Some("process reply message fail"), &[]);
@@ -364,4 +369,69 @@ fn a_reply_reaches_the_client_that_waits_for_it() {
     assert_eq!(refused(&world.admin.answer()), (1, "reply message properties[REPLY_TO_CLIENT] is null"));
     reply("REPLY_TO_CLIENT\u{1}gone\u{2}", &mut world.admin);
     assert_eq!(refused(&world.admin.answer()), (1, "push reply message fail, channel of <gone> not found."));
+}
+
+#[test]
+fn tools_are_told_how_far_groups_are() {
+    let mut world = World::new(|_| ());
+    let _member = world.consumer("one", NEW, Language::JAVA);
+    world.commit(0, 4);
+    world.commit(1, 10);
+    let mut ask = |code: i32, ext: &[(&str, &str)]| {
+        let (answer, body) = world.admin.call(code, ext, &[]);
+        assert_eq!(answer.code, 0, "{answer:?}");
+        body
+    };
+    let stats = ConsumeStats::parse(&ask(208, &[("consumerGroup", "readers")])).unwrap().offset_table;
+    let progress = |id: i32| (stats[&queue(id)].consumer_offset, stats[&queue(id)].broker_offset);
+    assert_eq!((stats.len(), progress(0), progress(1)), (2, (4, 10), (10, 10)));
+    assert!(stats[&queue(0)].last_timestamp > 0);
+    let all = ConsumeStatsList::parse(&ask(317, &[("isOrder", "false")])).unwrap();
+    assert_eq!(all.total_diff, 6);
+    let of_group = all.consume_stats_list.iter().find_map(|groups| groups.get("readers")).unwrap();
+    assert_eq!(of_group[0].offset_table, stats);
+    let ordered = ConsumeStatsList::parse(&ask(317, &[("isOrder", "true")])).unwrap();
+    assert_eq!(ordered.total_diff, 0, "the topic is not ordered");
+    let spans = ConsumeTimeSpans::parse(&ask(303, &[("topic", "orders"), ("group", "readers")])).unwrap();
+    let [behind, done] = &spans.consume_time_span_set[..] else { panic!("{spans:?}") };
+    assert!(behind.delay_time > 0 && done.delay_time == 0, "{spans:?}");
+    assert_eq!(done.consume_time_stamp, done.max_time_stamp);
+    let who = GroupList::parse(&ask(300, &[("topic", "orders")])).unwrap();
+    assert_eq!(who.group_list, ["readers"]);
+    let topics = TopicList::parse(&ask(343, &[("group", "readers")])).unwrap();
+    assert_eq!(topics.topic_list, ["orders"]);
+    let subscribed = SubscriptionOfGroup::parse(&ask(345, &[("group", "readers"), ("topic", "orders")])).unwrap();
+    assert_eq!(subscribed.subscription_data.unwrap().sub_string, "*");
+    let system = TopicList::parse(&ask(305, &[])).unwrap().topic_list;
+    assert!(
+        system.iter().any(|topic| topic == "TBW102") && !system.iter().any(|topic| topic == "orders"),
+        "{system:?}"
+    );
+
+    let slowest = |body: Vec<u8>| CorrectionOffsets::parse(&body).unwrap().correction_offsets;
+    ask(314, &[("srcGroup", "readers"), ("destGroup", "cloned"), ("offline", "true")]);
+    let corrected = slowest(ask(308, &[("compareGroup", "readers"), ("topic", "orders")]));
+    assert_eq!(corrected, [(0, 4), (1, 10)].into());
+    let nobody = slowest(ask(308, &[("compareGroup", "x"), ("topic", "orders"), ("filterGroups", "readers,cloned")]));
+    assert!(nobody.is_empty());
+}
+
+#[test]
+fn a_queues_entries_are_shown_as_its_index_has_them() {
+    let mut world = World::new(|_| ());
+    let _member = world.consumer("one", NEW, Language::JAVA);
+    let ext = [("topic", "orders"), ("queueId", "1"), ("index", "7"), ("count", "2"), ("consumerGroup", "readers")];
+    let (answer, body) = world.admin.call(321, &ext, &[]);
+    let shown = ConsumeQueueEntries::parse(&body).unwrap();
+    assert_eq!((answer.code, shown.min_queue_index, shown.max_queue_index), (0, 0, 10));
+    let [first, second] = &shown.queue_data[..] else { panic!("{shown:?}") };
+    assert!(first.physic_offset < second.physic_offset && first.physic_size > 0, "{shown:?}");
+    assert_eq!((first.tags_code, shown.subscription_data.unwrap().topic.as_str()), (108960, "orders"));
+    let ext = [("topic", "orders"), ("queueId", "1"), ("index", "9"), ("count", "50"), ("consumerGroup", "nobody")];
+    let shown = ConsumeQueueEntries::parse(&world.admin.call(321, &ext, &[]).1).unwrap();
+    assert_eq!((shown.queue_data.len(), shown.filter_data.as_deref()), (1, Some("nobody@orders is not online!")));
+    let missing = world.admin.call(321, &[("topic", "nothing"), ("queueId", "1")], &[]);
+    assert_eq!(refused(&missing), (1, "1@nothing is not exist!"));
+    let unknown = world.admin.call(315, &[("statsName", "TOPIC_PUT_NUMS"), ("statsKey", "nothing")], &[]);
+    assert_eq!(refused(&unknown), (1, "The stats <TOPIC_PUT_NUMS> <nothing> not exist"));
 }

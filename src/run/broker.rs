@@ -156,6 +156,7 @@ fn settings(config: &BrokerConfig, found: &Found<'_>) -> Result<Settings, Failur
         lite_pull: config.lite_pull_message_enable,
         property_filter: config.enable_property_filter,
         filter_retried: config.filter_support_retry,
+        store_replies: config.store_reply_message_enable,
         server_side_reset: config.use_server_side_reset_offset,
         pull_messages_max: config.max_transfer_count as usize,
         query_messages_max: config.max_msgs_num_batch as usize,

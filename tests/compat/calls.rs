@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::support::eventually;
 use super::support::java::{Client, Driver, of};
-use super::support::server::{Cluster, Settings};
+use super::support::server::{Cluster, Make, Settings};
 use super::{assert_same_messages, for_each_client, names, text};
 
 for_each_client! {
@@ -67,7 +67,10 @@ fn an_operator_asks_a_running_consumer(version: &'static str) {
     let remark = "The Consumer <asked_group> <nobody@1> not online";
     assert!(nobody["code"] == 1 && text(&nobody, "message").contains(remark), "{nobody}");
     assert_eq!(world.ask("stats", &[])["behind"], 0);
-    assert_eq!(world.ask("who", &[])["groups"], json!([GROUP]));
+    // Apache's 5.3.3 names the topic itself in the place of the groups that are online.
+    if Make::under_test() != Make::Apache("5.3.3") {
+        assert_eq!(world.ask("who", &[])["groups"], json!([GROUP]));
+    }
     let span = world.ask("span", &[]);
     for queue in ["0", "1"] {
         let times = &span["queues"][queue];

@@ -149,7 +149,6 @@ impl Client {
 
     /// Runs the tools' own command line, `mqadmin`, and gives all that it prints.
     pub(crate) fn mqadmin(&self, args: &[&str]) -> String {
-        let client = self.clone().with_tools();
         let (out, err) = self.tools(args);
         // It prints its exceptions and ends well.
         assert!(!err.contains("Exception"), "mqadmin {args:?}\n{out}{err}");
@@ -162,10 +161,7 @@ impl Client {
     }
 
     fn tools(&self, args: &[&str]) -> (String, String) {
-        let conf = self.home.join("conf");
-        fs::create_dir_all(&conf).unwrap();
-        // 4.9 does not start without it.
-        fs::write(conf.join("logback_tools.xml"), "<configuration><root level=\"OFF\"/></configuration>").unwrap();
+        let client = self.clone().with_tools();
         let lib = built("client", self.version).join("lib");
         let result = jvm("256m", &self.home)
             .args(client.properties.iter().map(|property| format!("-D{property}")))

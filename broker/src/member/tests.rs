@@ -73,6 +73,25 @@ fn joining_and_leaving_are_told_to_the_whole_group() {
 }
 
 #[test]
+fn a_producer_is_found_by_the_client_id_of_its_last_heartbeat() {
+    let mut table = MemberTable::new(true);
+    beat(&mut table, 1, &heartbeat("a", vec![], &["p", "q"]), 0);
+    beat(&mut table, 2, &heartbeat("b", vec![consumer("g", &["T"])], &[]), 0);
+    assert_eq!(table.producer("a"), Some(ConnId(1)));
+    assert_eq!(table.producer("b"), None, "a consumer alone waits for no reply");
+    assert_eq!(table.consumer("g", "b").map(|client| (client.conn, client.version)), Some((ConnId(2), 409)));
+    assert_eq!(table.consumer("g", "a"), None);
+    beat(&mut table, 1, &heartbeat("c", vec![], &["p"]), 1);
+    assert_eq!((table.producer("a"), table.producer("c")), (None, Some(ConnId(1))));
+    table.unregister(ConnId(1), Some("p"), None);
+    assert_eq!(table.producer("c"), Some(ConnId(1)), "it is in another group still");
+    table.unregister(ConnId(1), Some("q"), None);
+    assert_eq!(table.producer("c"), None);
+    table.closed(ConnId(2));
+    assert!(table.clients.is_empty());
+}
+
+#[test]
 fn an_unknown_group_has_no_consumers_in_rocketmq_words() {
     let table = MemberTable::new(true);
     let refusal = table.consumer_ids("g").unwrap_err();

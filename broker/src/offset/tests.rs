@@ -36,6 +36,50 @@ fn offsets_may_go_back_and_negative_ones_are_ignored() {
 }
 
 #[test]
+fn a_reset_is_proof_against_commits_until_the_group_was_told() {
+    let mut table = OffsetTable::default();
+    table.commit(commit("g", "T", 0, 9)).unwrap();
+    table.reset("g", "T", &[(0, 2), (1, 3)].into()).unwrap();
+    for queue_id in 0..2 {
+        table.commit(commit("g", "T", queue_id, 8)).unwrap();
+    }
+    table.commit(commit("h", "T", 0, 8)).unwrap();
+    let stored = |table: &OffsetTable, group| [0, 1].map(|id| table.stored(group, "T", id));
+    assert_eq!(stored(&table, "g"), [Some(2), Some(3)]);
+    assert_eq!(stored(&table, "h"), [Some(8), None]);
+    table.reset_told(&GroupQueue { group: "g".into(), topic: "T".into(), queue_id: 0 });
+    for queue_id in 0..2 {
+        table.commit(commit("g", "T", queue_id, 5)).unwrap();
+    }
+    assert_eq!(stored(&table, "g"), [Some(5), Some(3)]);
+    table.forget_resets("g");
+    table.commit(commit("g", "T", 1, 5)).unwrap();
+    assert_eq!(stored(&table, "g"), [Some(5), Some(5)]);
+}
+
+#[test]
+fn resets_are_bounded() {
+    let mut table = OffsetTable::default();
+    let many: BTreeMap<i32, i64> = (0..OFFSET_QUEUE_MAX).map(|id| (id, 0)).collect();
+    table.reset("g", "T", &many).unwrap();
+    assert_eq!(table.reset("g", "U", &many).unwrap_err().code, ResponseCode::SYSTEM_ERROR);
+    assert_eq!(table.stored("g", "U", 0), None, "all or none");
+}
+
+#[test]
+fn a_clone_has_exactly_the_offsets_of_its_source() {
+    let mut table = OffsetTable::default();
+    for (group, queue_id, offset) in [("from", 0, 5), ("from", 1, 6), ("to", 1, 1), ("to", 2, 1)] {
+        table.commit(commit(group, "T", queue_id, offset)).unwrap();
+    }
+    table.clone_group("T", "nobody", "to").unwrap();
+    assert_eq!(table.queues("T", "to"), Some(&[(1, 1), (2, 1)].into()), "without a source nothing changes");
+    table.clone_group("T", "from", "to").unwrap();
+    assert_eq!(table.queues("T", "to"), Some(&[(0, 5), (1, 6)].into()));
+    assert_eq!((table.len(), table.count), (2, 4));
+}
+
+#[test]
 fn what_could_not_be_written_is_refused() {
     let mut table = OffsetTable::default();
     for bad in [

@@ -93,15 +93,16 @@ async fn progress(
 /// GET_BROKER_CONSUME_STATS: the same of every group.
 pub(super) async fn all_stats(control: &Rc<ControlShard>, view: &HeaderView<'_>) -> Outcome {
     let BrokerConsumeStats { is_order } = BrokerConsumeStats::decode(view)?;
-    let groups: Vec<(String, Vec<Arc<Topic>>)> = {
+    let groups: BTreeMap<String, Vec<Arc<Topic>>> = {
         let tables = control.tables.borrow();
-        let of_group = |group: &str| {
-            let names = tables.offsets.topics_of(group).filter(|topic| !is_given_up(&tables, group, topic));
-            let topics = names.filter_map(|name| tables.topics.get(name).cloned());
-            topics.filter(|topic| !is_order || topic.config.order).collect()
-        };
         let names = tables.groups.iter().map(|group| group.config.group_name.clone());
-        names.map(|group| (of_group(&group), group)).map(|(topics, group)| (group, topics)).collect()
+        let mut groups: BTreeMap<String, Vec<Arc<Topic>>> = names.map(|name| (name, Vec::new())).collect();
+        for (topic, group) in tables.offsets.pairs() {
+            let Some(topics) = groups.get_mut(group) else { continue };
+            let found = tables.topics.get(topic).filter(|topic| !is_order || topic.config.order);
+            topics.extend(found.filter(|_| !is_given_up(&tables, group, topic)).cloned());
+        }
+        groups
     };
     let mut list = ConsumeStatsList {
         broker_addr: control.node.settings.identity.broker_addr.clone(),

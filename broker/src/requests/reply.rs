@@ -8,13 +8,17 @@ use ringmq_net::ConnId;
 use ringmq_protocol::code::{RequestCode, ResponseCode};
 use ringmq_protocol::command::{Command, HeaderView};
 use ringmq_protocol::header::{Names, PushReply, SendRequest};
+use ringmq_protocol::host::Host;
+use ringmq_protocol::id::offset_msg_id;
 use ringmq_protocol::properties;
 use ringmq_rt::wall_ms;
 
 use super::{Good, Outcome};
 use crate::client_call::{ClientCall, call};
 use crate::control_shard::ControlShard;
-use crate::mail::{ControlJob, Told};
+use crate::mail::ControlJob;
+use crate::message::Message;
+use crate::put::put;
 use crate::refusal::Refusal;
 use crate::send::may_send;
 
@@ -27,21 +31,54 @@ pub(super) async fn push(control: &Rc<ControlShard>, job: &ControlJob, view: &He
     let settings = &control.node.settings;
     may_send(settings, &header.topic)?;
     let queues = header.default_topic_queue_nums;
-    match control.ensure_topic(&header.topic, &header.default_topic, queues, header.unit_mode).await {
-        Told::Done => {}
-        other => return Err(other.unexpected()),
-    }
-    let queue_id = header.queue_id;
-    push_to_requester(control, job, header).await?;
-    // The ids of a message that is not stored, which clients insist on.
+    control.ensure_topic(&header.topic, &header.default_topic, queues, header.unit_mode).await.done()?;
+    let queue_id = header.queue_id.max(0);
+    let kept = message(job, &header, queue_id);
+    let pushed = push_to_requester(control, job, header).await;
+    // Kept for those who look for it later, whether or not it arrived.
+    let stored = if settings.store_replies { store(control, kept).await } else { None };
+    pushed?;
+    // Clients insist on ids, of a message that is not stored too.
+    let (msg_id, queue_offset) = stored.unwrap_or_else(|| ("0".to_owned(), 0));
     let ext = vec![
-        ("msgId".into(), "0".to_owned()),
-        ("queueId".into(), queue_id.max(0).to_string()),
-        ("queueOffset".into(), "0".to_owned()),
+        ("msgId".into(), msg_id),
+        ("queueId".into(), queue_id.to_string()),
+        ("queueOffset".into(), queue_offset.to_string()),
         (properties::MSG_REGION.into(), settings.region.clone()),
         (properties::TRACE_ON.into(), settings.trace_on.to_string()),
     ];
     Ok(Good { ext, body: Vec::new() })
+}
+
+/// The reply as it is stored.
+fn message(job: &ControlJob, header: &SendRequest, queue_id: i32) -> Message {
+    Message {
+        topic: header.topic.clone(),
+        queue_id,
+        flag: header.flag,
+        sys_flag: header.sys_flag,
+        born_timestamp: header.born_timestamp,
+        born_host: Host::new(job.peer.ip(), job.peer.port()),
+        reconsume_times: header.reconsume_times,
+        prepared_offset: 0,
+        properties: header.properties.clone().unwrap_or_default(),
+        body: job.frame.body().into_owned().into(),
+    }
+}
+
+/// Its offset id and its place in the queue. The requester has its reply, so that it is not stored is worth a warning only.
+async fn store(control: &ControlShard, message: Message) -> Option<(String, u64)> {
+    let topic = control.tables.borrow().topics.get(&message.topic).cloned()?;
+    match put(&control.node, &topic, message).await {
+        Ok(ticket) => {
+            let id = offset_msg_id(control.node.settings.store_host, ticket.position.to_wire());
+            Some((id.as_str().to_owned(), ticket.queue_offset.0))
+        }
+        Err(error) => {
+            tracing::warn!(topic = %topic.config.topic_name, %error, "a reply is not stored");
+            None
+        }
+    }
 }
 
 async fn push_to_requester(control: &ControlShard, job: &ControlJob, sent: SendRequest) -> Result<(), Refusal> {

@@ -57,6 +57,7 @@ pub(crate) fn settings(store: &Path, executors: usize, flush: FlushPolicy) -> Se
         property_filter: true,
         filter_retried: false,
         server_side_reset: true,
+        store_replies: true,
         pull_messages_max: 32,
         query_messages_max: 64,
         unique_query_max: 32,

@@ -22,6 +22,11 @@ use ringmq_protocol::properties::perm;
 
 use recorded::frame::{CLIENTS, Golden, all, check_bare, is_client_id, rewritten, server_addr};
 use recorded::groups::{check_client_config, check_heartbeat, check_lock, check_unregister};
+use recorded::operators::{
+    check_clone, check_connections, check_consume_stats, check_consume_stats_told, check_reset, check_reset_offsets,
+    check_running, check_running_told, check_status, check_status_told, check_time_span, check_time_span_told,
+    check_who, check_who_told,
+};
 use recorded::pull::{
     check_one_record, check_pull, check_pull_empty, check_pull_found, check_query, check_query_offset,
     check_queue_bounds, check_update_offset, check_view_message,
@@ -201,6 +206,7 @@ const CHECKS: &[(&[&str], Check)] = &[
             "103-register-broker-reply",
             "104-unregister-broker-reply",
             "215-delete-topic-in-broker-reply",
+            "314-clone-group-offset-reply",
             "216-delete-topic-in-namesrv-reply",
             "326-push-reply-message-to-client-reply",
         ],
@@ -210,6 +216,26 @@ const CHECKS: &[(&[&str], Check)] = &[
         assert_eq!(golden.command().remark.unwrap(), "Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first");
         check_bare(golden);
     }),
+    (&["203-get-consumer-connection-list"], |golden| {
+        assert_eq!(typed!(golden, ConsumerGroup).consumer_group, "golden_asked");
+    }),
+    (&["203-get-consumer-connection-list-reply"], check_connections),
+    (&["208-get-consume-stats"], check_consume_stats),
+    (&["208-get-consume-stats-reply"], check_consume_stats_told),
+    (&["220-reset-consumer-client-offset-oneway", "222-invoke-broker-to-reset-offset"], check_reset),
+    (&["222-invoke-broker-to-reset-offset-reply"], check_reset_offsets),
+    (&["221-get-consumer-status-from-client", "223-invoke-broker-to-get-consumer-status"], check_status),
+    (
+        &["221-get-consumer-status-from-client-reply", "223-invoke-broker-to-get-consumer-status-reply"],
+        check_status_told,
+    ),
+    (&["300-query-topic-consume-by-who"], check_who),
+    (&["300-query-topic-consume-by-who-reply"], check_who_told),
+    (&["303-query-consume-time-span"], check_time_span),
+    (&["303-query-consume-time-span-reply"], check_time_span_told),
+    (&["307-get-consumer-running-info"], check_running),
+    (&["307-get-consumer-running-info-reply"], check_running_told),
+    (&["314-clone-group-offset"], check_clone),
     (&["38-get-consumer-list-by-group-reply-code-1"], |golden| {
         assert_eq!(golden.command().remark.unwrap(), "no consumer for this group, golden_orderly");
         check_bare(golden);
@@ -269,7 +295,9 @@ fn check_head(golden: &Golden) {
     assert_eq!(golden.head.serialize, if binary { Serialize::RocketMq } else { Serialize::Json });
     assert_eq!(command.language, Language::JAVA);
     let by_client = CLIENTS.contains(&golden.folder)
-        || matches!(&*golden.name, "105-get-routeinfo-by-topic" | "106-get-broker-cluster-info");
+        || matches!(&*golden.name, "105-get-routeinfo-by-topic" | "106-get-broker-cluster-info")
+        // The broker hands on what the client has answered, its version included.
+        || golden.name == "307-get-consumer-running-info-reply";
     let expected = match (by_client, golden.is_v5()) {
         (true, true) => [version::V5_3_3, version::V4_9_8],
         (true, false) => [version::V4_9_8; 2],

@@ -160,9 +160,9 @@ keys! {
     "commercialBigCount" INT, "1", NoOp(REMOVED), "Billed units of a large message.";
     "filterServerNums" INT, "0", NoOp(REMOVED), "Filter servers beside the broker.";
     "maxDelayTime" INT, "40", NoOp(REMOVED), "Longest delay, in days.";
-    "storeReplyMessageEnable" Bool, "true", NotBuilt("request and reply"), "Whether replies are stored.";
     "recallMessageEnable" Bool, "false", Honoured, "Whether a delayed message can be recalled.";
     "allowRecallWhenBrokerNotWriteable" Bool, "true", Honoured, "Whether that works while the broker refuses sends.";
+    "storeReplyMessageEnable" Bool, "true", Honoured, "Whether replies are stored beside being pushed to who waits for them.";
     "regionId" Text, "DefaultRegion", NotBuilt("message trace"), "Region named in traces.";
     "validateSystemTopicWhenUpdateTopic" Bool, "true", NoOp("system topics are always protected"), "Whether system topics are protected against changes.";
     "enableCreateSysGroup" Bool, "true", NoOp("system groups exist from the start"), "Whether system groups may be created.";

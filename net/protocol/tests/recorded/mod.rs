@@ -4,6 +4,7 @@
 #[macro_use]
 pub(crate) mod frame;
 pub(crate) mod groups;
+pub(crate) mod operators;
 pub(crate) mod pull;
 pub(crate) mod routes;
 pub(crate) mod send;
