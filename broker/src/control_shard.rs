@@ -22,6 +22,7 @@ use crate::node::Node;
 use crate::offset::{Commit, OffsetFile, OffsetTable};
 use crate::refusal::Refusal;
 use crate::requests;
+use crate::retention::unread::{self, Unread};
 use crate::runtime_info::{self, Boot};
 use crate::stats::History;
 use crate::table::{self, GROUPS_FILE, Loaded, OFFSETS_FILE, TOPICS_FILE, TableError};
@@ -42,6 +43,8 @@ pub struct ControlShard {
     /// What the whole broker has done.
     pub history: RefCell<History>,
     pub boot: Boot,
+    /// What groups lost unread.
+    pub unread: RefCell<Unread>,
 }
 
 #[derive(Debug)]
@@ -107,6 +110,7 @@ impl ControlShard {
             stopping: Cell::new(false),
             history: RefCell::default(),
             boot: Boot::now(),
+            unread: RefCell::default(),
         });
         control.save_tables().await?;
         let (topics, groups) = {
@@ -118,6 +122,7 @@ impl ControlShard {
         spawn("save offsets", Rc::clone(&control).save_offsets_loop()).detach();
         spawn("expire members", Rc::clone(&control).expire_loop()).detach();
         spawn("add up counts", runtime_info::watch(Rc::clone(&control))).detach();
+        spawn("tell what was lost unread", unread::watch(Rc::clone(&control))).detach();
         Ok(control)
     }
 

@@ -55,7 +55,10 @@ fn handler(code: RequestCode) -> Option<Handler> {
         RequestCode::UPDATE_AND_CREATE_TOPIC
         | RequestCode::DELETE_TOPIC_IN_BROKER
         | RequestCode::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP
-        | RequestCode::DELETE_SUBSCRIPTIONGROUP => ADMIN,
+        | RequestCode::DELETE_SUBSCRIPTIONGROUP
+        | RequestCode::CLEAN_EXPIRED_CONSUMEQUEUE
+        | RequestCode::CLEAN_UNUSED_TOPIC
+        | RequestCode::DELETE_EXPIRED_COMMITLOG => ADMIN,
         _ => return None,
     })
 }

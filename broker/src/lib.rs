@@ -8,7 +8,7 @@
 //!
 //! The map of the runtime around it: [`dispatch`] is the table of contents, [`send`], [`pull`] and [`query`] serve the data
 //! plane on every executor, [`log`] keeps who waits on a log shard, [`deferred`] the
-//! pulls of slow readers, [`requests`] serves the control plane,
+//! pulls of slow readers, [`retention`] drops what is old, [`requests`] serves the control plane,
 //! [`control_shard`] carries out what the tables decide, [`stats`] counts and [`runtime_info`] tells, [`announce`] talks to name servers, [`mail`] is all that shards
 //! say to each other, [`node`] is one executor's part, and [`start`] boots and stops it all.
 
@@ -31,6 +31,7 @@ pub mod query;
 pub mod refusal;
 pub mod register;
 pub mod requests;
+pub mod retention;
 pub mod runtime_info;
 pub mod send;
 pub mod settings;

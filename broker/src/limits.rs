@@ -79,6 +79,12 @@ pub const LOG_BUFFERS_SPARE: usize = 96 * 1024 * 1024;
 /// Sends that wait until a log shard takes messages again: a further one is answered SYSTEM_BUSY at once.
 pub const PARKED_SENDS_MAX: usize = 4096;
 
+/// Groups of which a drop of unread messages writes a line each; the others share one.
+pub const UNREAD_LINES_MAX: usize = 20;
+
+/// Queues that one question about where they begin names; more are asked for by further ones.
+pub const FIRSTS_PER_ASK: usize = 1024;
+
 /// Posts that wait in one executor's mailbox: a request that finds it full is answered SYSTEM_BUSY.
 pub const MAILBOX_MAX: usize = 16_384;
 

@@ -1,7 +1,7 @@
 //! A log shard as the broker uses it: the senders that wait for their flush, and the pulls that wait for a message.
 //! Both are bounded, both belong to the executor that runs the shard.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::mail::{PullJob, Sent};
 use crate::node::{Node, log_frame_error};
 use crate::refusal::Refusal;
 use crate::send::Parked;
-use crate::{pull, send};
+use crate::{pull, retention, send};
 
 /// Who is told once a message is flushed.
 #[derive(Debug)]
@@ -85,6 +85,22 @@ pub struct Log {
     has_parked: Event,
     /// Something waits that has a deadline.
     waits: Event,
+    /// Wakes retention.
+    pub(crate) clean: Event,
+    /// Rounds in which expired segments go at any hour.
+    manual_rounds: Cell<u32>,
+    floors: RefCell<Vec<Floor>>,
+}
+
+/// Says from which log offset on something still needs the log.
+struct Floor(Box<Needs>);
+
+type Needs = dyn Fn(&Shard) -> Option<u64>;
+
+impl std::fmt::Debug for Floor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Floor")
+    }
 }
 
 /// How finely deadlines of waiting senders and pulls are looked at.
@@ -102,16 +118,44 @@ impl Log {
             parked: RefCell::default(),
             has_parked: Event::new(),
             waits: Event::new(),
+            clean: Event::new(),
+            manual_rounds: Cell::new(0),
+            floors: RefCell::default(),
         });
         spawn("settle", settle(Rc::clone(node), Rc::clone(&log))).detach();
         spawn("retry parked sends", retry_parked(Rc::clone(node), Rc::clone(&log))).detach();
         spawn("deadlines", watch_deadlines(Rc::clone(node), Rc::clone(&log))).detach();
+        spawn("retention", retention::run(Rc::clone(node), Rc::clone(&log))).detach();
         log
     }
 
     /// Whether senders are answered only when their message is flushed.
     pub fn waits_for_flush(&self) -> bool {
         self.shard.options().flush == FlushPolicy::Sync
+    }
+
+    /// Has retention ask `floor` each time from which offset on the log is still needed, be it by a delayed message or a
+    /// half one. Only a disk that is nearly full overrides it, with a warning.
+    pub fn keep_from(&self, floor: impl Fn(&Shard) -> Option<u64> + 'static) {
+        self.floors.borrow_mut().push(Floor(Box::new(floor)));
+    }
+
+    /// The lowest offset that something still needs.
+    pub(crate) fn floor(&self) -> Option<u64> {
+        self.floors.borrow().iter().filter_map(|floor| (floor.0)(&self.shard)).min()
+    }
+
+    /// Expired segments go now, whatever the hour, and for some more rounds.
+    pub(crate) fn clean_by_hand(&self) {
+        self.manual_rounds.set(retention::MANUAL_ROUNDS);
+        self.clean.notify();
+    }
+
+    /// Whether this round was asked for.
+    pub(crate) fn take_manual_round(&self) -> bool {
+        let left = self.manual_rounds.get();
+        self.manual_rounds.set(left.saturating_sub(1));
+        left > 0
     }
 
     /// Answers once the log is flushed up to `end`.

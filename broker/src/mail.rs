@@ -140,6 +140,12 @@ pub enum Ask {
     Queue { log: u16, topic: Box<str>, queue_id: i32 },
     /// To every shard: drop the topic's messages.
     DropTopic { topic: Box<str> },
+    /// To the queues' shard: where some queues of a topic begin.
+    Firsts { log: u16, topic: Box<str>, queues: Box<[i32]> },
+    /// To every shard: drop expired segments now, and for some rounds.
+    DropExpired,
+    /// To every shard: drop the messages of topics that are not in its copy of the topic table.
+    DropUnused,
     /// To every shard: what it has counted, and the time of its oldest message if that is wanted.
     Totals { oldest: bool },
 }
@@ -159,6 +165,8 @@ pub enum Told {
     Done,
     Refused(Refusal),
     Queue(QueueEnds),
+    /// In the order in which they were asked for.
+    Firsts(Vec<i64>),
     Totals(Box<Totals>),
     Failed(String),
 }

@@ -292,6 +292,12 @@ impl Node {
                     None => Told::Failed("the broker is not ready".to_owned()),
                 },
                 Ask::Queue { log, topic, queue_id } => query::ends(&node, log, &topic, queue_id).await,
+                Ask::Firsts { log, topic, queues } => query::firsts(&node, log, &topic, &queues),
+                Ask::DropExpired => {
+                    node.logs().iter().for_each(|log| log.clean_by_hand());
+                    Told::Done
+                }
+                Ask::DropUnused => query::drop_unused(&node).await,
                 Ask::DropTopic { topic } => query::drop_topic(&node, &topic).await,
                 Ask::Totals { oldest } => Told::Totals(Box::new(stats::totals(&node, oldest).await)),
             };

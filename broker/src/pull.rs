@@ -50,7 +50,7 @@ pub fn request(node: &Rc<Node>, conn: &Rc<Conn>, view: &HeaderView<'_>, frame: &
             Told::Done => checked(&node, &conn, to, code, &group, &header, frame.header()),
             Told::Refused(refusal) => node.refuse(to, &refusal),
             Told::Failed(why) => node.refuse(to, &Refusal::failed(why)),
-            Told::Queue(_) | Told::Totals(_) => node.refuse(to, &Refusal::group_missing(&group)),
+            Told::Queue(_) | Told::Firsts(_) | Told::Totals(_) => node.refuse(to, &Refusal::group_missing(&group)),
         }
     })
     .detach();
@@ -224,8 +224,9 @@ fn read(node: &Rc<Node>, job: PullJob, hold_until: Option<Instant>) {
     };
     // A negative offset lies in front of every queue's first message.
     let Ok(offset) = u64::try_from(job.offset) else {
-        let (min, max) = log.shard.bounds(&job.topic.config.topic_name, job.queue_id).unwrap_or_default();
-        return below(node, &job, min, max);
+        let node = Rc::clone(node);
+        spawn("pull in front of a queue", async move { below(&node, &log, &job).await }).detach();
+        return;
     };
     let plan = log.shard.read(request_of(&job, offset), &mut |tags| passes(&job, tags));
     match plan {
@@ -264,7 +265,13 @@ fn failed(node: &Rc<Node>, job: &PullJob, error: &ReadError) {
     node.refuse(job.to, &Refusal::failed(error.to_string()));
 }
 
-fn below(node: &Rc<Node>, job: &PullJob, min: QueueOffset, max: QueueOffset) {
+async fn below(node: &Rc<Node>, log: &Log, job: &PullJob) {
+    let topic = &job.topic.config.topic_name;
+    let min = match log.shard.first_offset(topic, job.queue_id).await {
+        Ok(min) => min.unwrap_or_default(),
+        Err(error) => return failed(node, job, &error),
+    };
+    let max = log.shard.max_offset(topic, job.queue_id);
     let status = if max.0 == 0 { ReadStatus::NoMessageInQueue } else { ReadStatus::OffsetTooSmall };
     let batch = ReadBatch { status, next: min, min, max, records: smallvec::SmallVec::new(), bytes: 0 };
     respond(node, job, &batch);

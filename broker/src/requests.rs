@@ -125,8 +125,28 @@ async fn serve(control: &Rc<ControlShard>, job: &ControlJob, view: &HeaderView<'
             let version = String::from_utf8_lossy(&version).into_owned();
             Ok(Good { ext: vec![("version", version)], body: control.node.settings.properties.clone().into_bytes() })
         }
+        RequestCode::CLEAN_EXPIRED_CONSUMEQUEUE => Ok(clean_queues()),
+        RequestCode::CLEAN_UNUSED_TOPIC => ask_all(control, || Ask::DropUnused).await,
+        RequestCode::DELETE_EXPIRED_COMMITLOG => ask_all(control, || Ask::DropExpired).await,
         other => Err(Refusal::unsupported(other)),
     }
+}
+
+/// RocketMQ drops the files of queues whose messages are all gone, and with them the offsets, which are then given out
+/// again. Here a queue's part of the index goes with the messages, and its next offset stays: there is nothing left to do.
+fn clean_queues() -> Good {
+    tracing::info!("asked to clean expired queues: what is expired is gone already");
+    Good::default()
+}
+
+/// Asks every executor.
+async fn ask_all(control: &Rc<ControlShard>, ask: impl Fn() -> Ask) -> Outcome {
+    for shard in 0..control.node.post.shards() {
+        if let Told::Failed(why) = control.node.ask(shard, ask()).await {
+            return Err(Refusal::failed(why));
+        }
+    }
+    Ok(Good::default())
 }
 
 async fn carry_out(control: &Rc<ControlShard>, changes: Changes) -> Outcome {
@@ -194,7 +214,7 @@ async fn queue_ends(control: &Rc<ControlShard>, topic: &str, queue_id: i32) -> R
         Told::Queue(ends) => Ok(ends),
         Told::Refused(refusal) => Err(refusal),
         Told::Failed(why) => Err(Refusal::failed(why)),
-        Told::Done | Told::Totals(_) => Ok(QueueEnds::default()),
+        Told::Done | Told::Firsts(_) | Told::Totals(_) => Ok(QueueEnds::default()),
     }
 }
 
@@ -271,7 +291,7 @@ async fn delete_topic(control: &Rc<ControlShard>, view: &HeaderView<'_>) -> Outc
                 let remark = format!("topic {name} is deleted, but its messages are not all dropped: {why}");
                 return Err(Refusal::new(ResponseCode::SYSTEM_ERROR, remark));
             }
-            Told::Done | Told::Refused(_) | Told::Queue(_) | Told::Totals(_) => {}
+            Told::Done | Told::Refused(_) | Told::Queue(_) | Told::Firsts(_) | Told::Totals(_) => {}
         }
     }
     tracing::info!(topic = %name, "deleted a topic");

@@ -58,7 +58,7 @@ fn day_of(wall_ms: i64, zone: &TimeZone) -> i64 {
 }
 
 /// Asks every executor.
-async fn totals(control: &ControlShard, oldest: bool) -> Result<Totals, Refusal> {
+pub(crate) async fn totals(control: &ControlShard, oldest: bool) -> Result<Totals, Refusal> {
     let node = &control.node;
     let mut all = Totals::default();
     for shard in 0..node.post.shards() {
@@ -66,7 +66,7 @@ async fn totals(control: &ControlShard, oldest: bool) -> Result<Totals, Refusal>
             Told::Totals(totals) => all.merge(&totals),
             Told::Failed(why) => return Err(Refusal::failed(why)),
             Told::Refused(refusal) => return Err(refusal),
-            Told::Done | Told::Queue(_) => {}
+            Told::Done | Told::Queue(_) | Told::Firsts(_) => {}
         }
     }
     Ok(all)
@@ -92,6 +92,7 @@ pub async fn table(control: &ControlShard) -> Result<KvTable, Refusal> {
         accept_sends_from_ms: settings.accept_sends_from_ms,
         parked_max: PARKED_SENDS_MAX as u64 * u64::from(control.node.log_shards()),
         totals,
+        unread: control.unread.borrow().lost(),
         space,
     };
     Ok(KvTable { table: facts.table(&control.history.borrow()) })
@@ -105,6 +106,8 @@ struct Facts {
     accept_sends_from_ms: i64,
     parked_max: u64,
     totals: Totals,
+    /// Messages that were dropped before a group had read them.
+    unread: u64,
     space: Option<Space>,
 }
 
@@ -199,6 +202,11 @@ impl Facts {
         put(table, "ringmqFlushes", log.flushes.operations);
         put(table, "ringmqFlushSizes", sizes(&log.flushes.sizes));
         put(table, "ringmqFlushedBytes", log.flushes.bytes);
+        put(table, "ringmqSegmentsMade", log.made);
+        put(table, "ringmqSegmentsRecycled", log.recycled);
+        put(table, "ringmqSegmentsDropped", log.dropped);
+        put(table, "ringmqDroppedBytes", log.dropped_bytes);
+        put(table, "ringmqDroppedUnread", self.unread);
     }
 }
 
@@ -242,6 +250,7 @@ mod tests {
             accept_sends_from_ms: 0,
             parked_max: 4096,
             totals: Totals::default(),
+            unread: 0,
             space: Some(Space { total: 1000 << 30, free: 495 << 30 }),
         }
     }

@@ -95,7 +95,9 @@ fn create_then_place(node: &Rc<Node>, conn: &Rc<Conn>, to: Answer, name: String,
             Told::Done => {}
             Told::Refused(refusal) => return node.refuse(to, &refusal),
             Told::Failed(why) => return node.refuse(to, &Refusal::failed(why)),
-            Told::Queue(_) | Told::Totals(_) => return node.refuse(to, &Refusal::topic_missing(&name)),
+            Told::Queue(_) | Told::Firsts(_) | Told::Totals(_) => {
+                return node.refuse(to, &Refusal::topic_missing(&name));
+            }
         }
         let topic = node.topics.borrow().get(&name).cloned();
         match topic {

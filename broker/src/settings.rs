@@ -11,6 +11,7 @@ use ringmq_rt::Heartbeat;
 
 use crate::group_config::GroupSettings;
 use crate::register::Identity;
+use crate::retention::Policy;
 use crate::topic::TopicSettings;
 
 /// One broker.
@@ -42,6 +43,8 @@ pub struct Settings {
     pub cores: Vec<Option<usize>>,
     /// For every log shard.
     pub shard: ShardOptions,
+    /// How long messages are kept.
+    pub retention: Policy,
     pub topics: TopicSettings,
     pub groups: GroupSettings,
     pub limits: Limits,

@@ -221,6 +221,11 @@ impl Shard {
         self.core.with(|s| s.poisoned().cloned())
     }
 
+    /// Whether it takes no messages any more: it is being closed, or out of service.
+    pub fn is_closed(&self) -> bool {
+        self.core.with(|s| s.is_ending() || s.is_closing())
+    }
+
     /// Whether messages are refused, now or soon, because the disk is full.
     pub fn is_disk_full(&self) -> bool {
         self.core.with(State::is_disk_full)
@@ -244,6 +249,11 @@ impl Shard {
     /// The name of a queue; `None` if it was deleted.
     pub fn queue_name(&self, queue: QueueId) -> Option<(Rc<str>, i32)> {
         self.core.with(|s| s.queues.get(queue).map(|q| (Rc::clone(&q.topic), q.id)))
+    }
+
+    /// The topics that have queues here.
+    pub fn topics(&self) -> Vec<Rc<str>> {
+        self.core.with(|s| s.queues.topics().cloned().collect())
     }
 
     /// The queue ids of a topic that ever had a message here.
