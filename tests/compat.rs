@@ -18,6 +18,8 @@ mod mixed;
 mod offsets;
 #[path = "compat/produce.rs"]
 mod produce;
+#[path = "compat/retention.rs"]
+mod retention;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

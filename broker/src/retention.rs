@@ -176,6 +176,10 @@ pub async fn run(node: Rc<Node>, log: Rc<Log>) {
         if log.shard.is_closed() {
             return;
         }
+        if log.shard.is_dropping() {
+            // The disk is fuller than it is about to be.
+            continue;
+        }
         let space = measure(&node.settings.store).await;
         if log.shard.id().get() == 0 {
             level.tell(&policy, space);

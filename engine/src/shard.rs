@@ -311,6 +311,11 @@ impl Shard {
         retain::segments(&self.core).await
     }
 
+    /// Whether something is being dropped: its room is not free yet.
+    pub fn is_dropping(&self) -> bool {
+        self.core.with(|s| s.dropping || s.start_wanted > self.core.segments.start())
+    }
+
     /// Drops the oldest segments that end at `offset` or in front of it, as far as they are flushed; never the one that is
     /// written. The decision is made here and nothing is waited for: where the log will start is returned, and
     /// [`start`](Self::start) moves there once that is noted durably. A crash before that leaves the messages.
