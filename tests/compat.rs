@@ -28,6 +28,8 @@ mod offsets;
 mod produce;
 #[path = "compat/query.rs"]
 mod query;
+#[path = "compat/retention.rs"]
+mod retention;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

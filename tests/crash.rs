@@ -52,7 +52,21 @@ impl Dice {
     }
 }
 
-fn run(flush: Flush) {
+/// Segments of a MiB that are dropped as soon as they are full, and become the next ones.
+fn dropping() -> Vec<(&'static str, String)> {
+    let hours: Vec<String> = (0..24).map(|hour| hour.to_string()).collect();
+    let keys = [
+        ("mappedFileSizeCommitLog", "1048576"),
+        ("maxMessageSize", "65536"),
+        ("fileReservedTime", "0"),
+        ("cleanResourceInterval", "100"),
+        ("deleteCommitLogFilesInterval", "10"),
+    ];
+    let keys = keys.into_iter().map(|(key, value)| (key, value.to_owned()));
+    keys.chain([("deleteWhen", hours.join(";"))]).collect()
+}
+
+fn run(flush: Flush, drops: bool) {
     if let Make::Apache(_) = Make::under_test()
         && let Some(reason) = support::java::missing()
     {
@@ -60,13 +74,15 @@ fn run(flush: Flush) {
     }
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut dice = Dice::new();
-    let mut cluster = Cluster::start(Settings { flush, ..Settings::default() });
+    let properties = if drops { dropping() } else { Vec::new() };
+    let mut cluster = Cluster::start(Settings { flush, properties, ..Settings::default() });
     cluster.broker.create_topic(TOPIC, u32::try_from(QUEUES).unwrap());
-    let mut oracle = Oracle::default();
+    let mut oracle = if drops { Oracle::of_drops() } else { Oracle::default() };
+    let mut dropped = 0;
     let rounds = rounds();
     for round in 0..rounds {
         let load = Load::start(&cluster.broker.address, round, &oracle);
-        load.wait_for_acknowledgements(200);
+        load.wait_for_acknowledgements(if drops { 4_000 } else { 200 });
         thread::sleep(Duration::from_millis(dice.below(400)));
         cluster.broker.kill();
         oracle.learn(load.end());
@@ -75,15 +91,27 @@ fn run(flush: Flush) {
         let mut connection = cluster.broker.connect();
         let kept = oracle.check(&mut connection, flush, whole);
         println!("round {round}: {kept}, started in {start:?}");
+        dropped = kept.dropped;
     }
+    assert_eq!(dropped > 0, drops, "{dropped} messages were dropped");
 }
 
 #[test]
 fn sync_flush_keeps_every_acknowledged_message() {
-    run(Flush::Sync);
+    run(Flush::Sync, false);
 }
 
 #[test]
 fn async_flush_keeps_everything_that_a_consumer_saw() {
-    run(Flush::Async);
+    run(Flush::Async, false);
+}
+
+#[test]
+fn sync_flush_keeps_what_retention_left() {
+    run(Flush::Sync, true);
+}
+
+#[test]
+fn async_flush_keeps_what_a_consumer_saw_and_retention_left() {
+    run(Flush::Async, true);
 }

@@ -23,6 +23,7 @@ use crate::offset::{Commit, OffsetFile, OffsetTable};
 use crate::refusal::Refusal;
 use crate::requests;
 use crate::reset::ResetChange;
+use crate::retention::unread::{self, Unread};
 use crate::runtime_info::{self, Boot};
 use crate::stats::History;
 use crate::table::{self, GROUPS_FILE, Loaded, OFFSETS_FILE, TIMERS_FILE, TOPICS_FILE, TableError};
@@ -52,6 +53,8 @@ pub struct ControlShard {
     /// What its topics and groups have moved.
     pub past: RefCell<Past>,
     pub boot: Boot,
+    /// What groups lost unread.
+    pub unread: RefCell<Unread>,
 }
 
 #[derive(Debug)]
@@ -120,6 +123,7 @@ impl ControlShard {
             history: RefCell::default(),
             past: RefCell::default(),
             boot: Boot::now(),
+            unread: RefCell::default(),
         });
         control.save_tables().await?;
         let (topics, groups) = {
@@ -133,6 +137,7 @@ impl ControlShard {
         spawn("expire members", Rc::clone(&control).expire_loop()).detach();
         spawn("collect traffic", Rc::clone(&control).collect_traffic_loop()).detach();
         spawn("add up counts", runtime_info::watch(Rc::clone(&control))).detach();
+        spawn("tell what was lost unread", unread::watch(Rc::clone(&control))).detach();
         Ok(control)
     }
 

@@ -82,6 +82,9 @@ fn handler(code: RequestCode) -> Option<Handler> {
         | RequestCode::INVOKE_BROKER_TO_RESET_OFFSET
         | RequestCode::CLONE_GROUP_OFFSET
         | RequestCode::CONSUME_MESSAGE_DIRECTLY => ADMIN,
+        RequestCode::CLEAN_EXPIRED_CONSUMEQUEUE
+        | RequestCode::CLEAN_UNUSED_TOPIC
+        | RequestCode::DELETE_EXPIRED_COMMITLOG => ADMIN,
         _ => return None,
     })
 }

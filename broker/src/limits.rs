@@ -104,6 +104,12 @@ pub const QUEUE_ENTRIES_MAX: usize = 1024;
 /// Topics, and pairs of topic and group, whose traffic is remembered for a day: of further ones nothing is told.
 pub const TRAFFIC_ITEMS_MAX: usize = 50_000;
 
+/// Groups of which a drop of unread messages writes a line each; the others share one.
+pub const UNREAD_LINES_MAX: usize = 20;
+
+/// Queues that one question about where they begin names; more are asked for by further ones.
+pub const FIRSTS_PER_ASK: usize = 1024;
+
 /// Posts that wait in one executor's mailbox: a request that finds it full is answered SYSTEM_BUSY.
 pub const MAILBOX_MAX: usize = 16_384;
 

@@ -20,7 +20,7 @@ use crate::refusal::Refusal;
 use crate::send::Parked;
 use crate::timer::Timers;
 use crate::transaction::Transactions;
-use crate::{pull, send};
+use crate::{pull, retention, send};
 
 /// Who is told once a message is flushed.
 #[derive(Debug)]
@@ -100,6 +100,22 @@ pub struct Log {
     watchers: RefCell<Watchers>,
     pub transactions: Transactions,
     pub timers: Timers,
+    /// Wakes retention.
+    pub(crate) clean: Event,
+    /// Rounds in which expired segments go at any hour.
+    manual_rounds: Cell<u32>,
+    floors: RefCell<Vec<Floor>>,
+}
+
+/// Says from which log offset on something still needs the log.
+struct Floor(Box<Needs>);
+
+type Needs = dyn Fn(&Shard) -> Option<u64>;
+
+impl std::fmt::Debug for Floor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Floor")
+    }
 }
 
 /// How finely deadlines of waiting senders and pulls are looked at.
@@ -119,10 +135,14 @@ impl Log {
             watchers: RefCell::default(),
             transactions: Transactions::default(),
             timers: Timers::default(),
+            clean: Event::new(),
+            manual_rounds: Cell::new(0),
+            floors: RefCell::default(),
         });
         spawn("settle", settle(Rc::clone(node), Rc::clone(&log))).detach();
         spawn("retry parked sends", retry_parked(Rc::clone(node), Rc::clone(&log))).detach();
         spawn("deadlines", watch_deadlines(Rc::clone(node), Rc::clone(&log))).detach();
+        spawn("retention", retention::run(Rc::clone(node), Rc::clone(&log))).detach();
         log
     }
 
@@ -156,6 +176,30 @@ impl Log {
         if let Some(watcher) = self.watchers.borrow().get(topic).and_then(|queues| queues.get(&queue_id)) {
             watcher.notify();
         }
+    }
+
+    /// Has retention ask `floor` each time from which offset on the log is still needed, be it by a delayed message or a
+    /// half one. Only a disk that is nearly full overrides it, with a warning.
+    pub fn keep_from(&self, floor: impl Fn(&Shard) -> Option<u64> + 'static) {
+        self.floors.borrow_mut().push(Floor(Box::new(floor)));
+    }
+
+    /// The lowest offset that something still needs.
+    pub(crate) fn floor(&self) -> Option<u64> {
+        self.floors.borrow().iter().filter_map(|floor| (floor.0)(&self.shard)).min()
+    }
+
+    /// Expired segments go now, whatever the hour, and for some more rounds.
+    pub(crate) fn clean_by_hand(&self) {
+        self.manual_rounds.set(retention::MANUAL_ROUNDS);
+        self.clean.notify();
+    }
+
+    /// Whether this round was asked for.
+    pub(crate) fn take_manual_round(&self) -> bool {
+        let left = self.manual_rounds.get();
+        self.manual_rounds.set(left.saturating_sub(1));
+        left > 0
     }
 
     /// Answers once the log is flushed up to `end`.

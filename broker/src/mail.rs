@@ -182,6 +182,12 @@ pub enum Ask {
     Find { log: u16, what: Arc<FindJob> },
     /// To a log's shard: the message at a position.
     View { position: Position },
+    /// To the queues' shard: where some queues of a topic begin.
+    Firsts { log: u16, topic: Box<str>, queues: Box<[i32]> },
+    /// To every shard: drop expired segments now, and for some rounds.
+    DropExpired,
+    /// To every shard: drop the messages of topics that are not in its copy of the topic table.
+    DropUnused,
     /// To every shard: what it has counted, and the time of its oldest message if that is wanted.
     Totals { oldest: bool },
 }
@@ -201,6 +207,8 @@ pub enum Told {
     Done,
     Refused(Refusal),
     Queue(QueueEnds),
+    /// In the order in which they were asked for.
+    Firsts(Vec<i64>),
     Totals(Box<Totals>),
     /// Where the messages of an [`Ask::Put`] are.
     Put(Vec<Ticket>),

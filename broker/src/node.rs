@@ -355,6 +355,12 @@ impl Node {
                 Ask::Producer { group } => Told::Conn(node.control().and_then(|control| control.producer(&group))),
                 Ask::Put { log, messages } => put::asked(&node, log, &messages).await,
                 Ask::Queue { log, topic, queue_id } => query::ends(&node, log, &topic, queue_id).await,
+                Ask::Firsts { log, topic, queues } => query::firsts(&node, log, &topic, &queues),
+                Ask::DropExpired => {
+                    node.logs().iter().for_each(|log| log.clean_by_hand());
+                    Told::Done
+                }
+                Ask::DropUnused => query::drop_unused(&node).await,
                 Ask::DropTopic { topic } => query::drop_topic(&node, &topic).await,
                 Ask::Call(call) => Told::Called(Box::new(client_call::call_local(&node, *call).await)),
                 Ask::Look { log, questions } => look::answer(&node, log, &questions).await,

@@ -171,6 +171,16 @@ impl OffsetTable {
         self.topics.iter().flat_map(|(topic, groups)| groups.keys().map(move |group| (&**topic, &**group)))
     }
 
+    /// Topics for which some group has an offset.
+    pub fn topics(&self) -> impl Iterator<Item = &str> {
+        self.topics.keys().map(|topic| &**topic)
+    }
+
+    /// The groups that have an offset for the topic, with their offsets by queue.
+    pub fn of_topic(&self, topic: &str) -> impl Iterator<Item = (&str, &BTreeMap<i32, i64>)> {
+        self.topics.get(topic).into_iter().flatten().map(|(group, queues)| (&**group, queues))
+    }
+
     /// Groups that have an offset for the topic, online or not.
     pub fn groups_of(&self, topic: &str) -> impl Iterator<Item = &str> {
         self.topics.get(topic).into_iter().flatten().map(|(group, _)| &**group)

@@ -203,8 +203,9 @@ fn read(node: &Rc<Node>, mut job: PullJob, hold_until: Option<Instant>) {
     }
     // A negative offset lies in front of every queue's first message.
     let Ok(offset) = u64::try_from(job.offset) else {
-        let (min, max) = log.shard.bounds(&job.topic.config.topic_name, job.queue_id).unwrap_or_default();
-        return below(node, &job, min, max);
+        let node = Rc::clone(node);
+        spawn("pull in front of a queue", async move { below(&node, &log, &job).await }).detach();
+        return;
     };
     let plan = log.shard.read_selected(request_of(&job, offset), &mut Selection::of(job.filter.as_ref()));
     match plan {
@@ -251,7 +252,13 @@ fn failed(node: &Rc<Node>, job: &PullJob, error: &ReadError) {
     node.refuse(job.to, &Refusal::failed(error.to_string()));
 }
 
-fn below(node: &Rc<Node>, job: &PullJob, min: QueueOffset, max: QueueOffset) {
+async fn below(node: &Rc<Node>, log: &Log, job: &PullJob) {
+    let topic = &job.topic.config.topic_name;
+    let min = match log.shard.first_offset(topic, job.queue_id).await {
+        Ok(min) => min.unwrap_or_default(),
+        Err(error) => return failed(node, job, &error),
+    };
+    let max = log.shard.max_offset(topic, job.queue_id);
     let status = if max.0 == 0 { ReadStatus::NoMessageInQueue } else { ReadStatus::OffsetTooSmall };
     let batch = ReadBatch { status, next: min, min, max, records: smallvec::SmallVec::new(), bytes: 0 };
     respond(node, job, &batch);

@@ -8,6 +8,7 @@ use ringmq_net::{Conn, Frame};
 use ringmq_protocol::code::RequestCode;
 use ringmq_protocol::command::{ExtWriter, HeaderError, HeaderView};
 use ringmq_protocol::header::{GetMaxOffset, GetMinOffset, SearchOffset};
+use ringmq_protocol::names;
 use ringmq_rt::{Slice, spawn};
 
 use crate::log::Log;
@@ -68,9 +69,10 @@ pub fn run(node: &Rc<Node>, job: QueryJob) {
 }
 
 async fn find(log: &Log, job: &QueryJob) -> Result<Option<i64>, ReadError> {
-    let Some((min, max)) = log.shard.bounds(&job.topic, job.queue_id) else { return Ok(None) };
+    let Some((_, max)) = log.shard.bounds(&job.topic, job.queue_id) else { return Ok(None) };
+    let first = async || log.shard.first_offset(&job.topic, job.queue_id).await.map(Option::unwrap_or_default);
     Ok(match job.about {
-        About::Min => Some(wire(min)),
+        About::Min => Some(wire(first().await?)),
         About::Max => Some(wire(max)),
         About::EarliestStoreTime => log.shard.earliest_store_time(&job.topic, job.queue_id).await?,
         About::ByTime { timestamp, upper: false } => {
@@ -81,7 +83,7 @@ async fn find(log: &Log, job: &QueryJob) -> Result<Option<i64>, ReadError> {
             // The last message at or before the time stands before the first one after it.
             let after = log.shard.offset_by_time(&job.topic, job.queue_id, timestamp.saturating_add(1)).await?;
             let before = after.unwrap_or(max).0.saturating_sub(1);
-            Some(wire(QueueOffset(before.max(min.0))))
+            Some(wire(QueueOffset(before).max(first().await?)))
         }
     })
 }
@@ -104,7 +106,13 @@ fn answer(node: &Rc<Node>, to: Answer, about: About, found: Option<i64>) {
 /// The ends of a queue, for the control shard.
 pub async fn ends(node: &Rc<Node>, log: u16, topic: &str, queue_id: i32) -> Told {
     let Some(log) = node.log(log) else { return Told::Failed(format!("log shard {log} is not open")) };
-    let Some((min, max)) = log.shard.bounds(topic, queue_id) else { return Told::Queue(QueueEnds::default()) };
+    let min = match log.shard.first_offset(topic, queue_id).await {
+        Ok(min) => min,
+        Err(error) => return Told::Failed(error.to_string()),
+    };
+    let Some((min, (_, max))) = min.zip(log.shard.bounds(topic, queue_id)) else {
+        return Told::Queue(QueueEnds::default());
+    };
     let last = match max.0.checked_sub(1) {
         Some(last) if last >= min.0 => log.shard.store_time(topic, queue_id, QueueOffset(last)).await,
         _ => Ok(None),
@@ -146,4 +154,29 @@ pub async fn record_at(node: &Rc<Node>, position: Position) -> Result<Option<Sli
         Told::Viewed(record) => Ok(record),
         other => Err(other.unexpected()),
     }
+}
+
+/// Where queues begin, as far as that is known without the disk: never too far on.
+pub fn firsts(node: &Node, log: u16, topic: &str, queues: &[i32]) -> Told {
+    let Some(log) = node.log(log) else { return Told::Failed(format!("log shard {log} is not open")) };
+    Told::Firsts(queues.iter().map(|queue| wire(log.shard.min_offset(topic, *queue))).collect())
+}
+
+/// Drops the messages of topics that do not exist any more. RocketMQ spares two topics of its own, which may not be in the
+/// table of an old store.
+pub async fn drop_unused(node: &Rc<Node>) -> Told {
+    let mut unused: Vec<Rc<str>> = node.logs().iter().flat_map(|log| log.shard.topics()).collect();
+    unused.retain(|topic| {
+        let spared = [names::SCHEDULE_TOPIC, names::TRANS_OP_HALF_TOPIC].contains(&&**topic);
+        !spared && node.topics.borrow().get(topic).is_none()
+    });
+    unused.sort_unstable();
+    unused.dedup();
+    for topic in unused {
+        match drop_topic(node, &topic).await {
+            Told::Done => tracing::info!(%topic, "dropped the messages of a topic that does not exist"),
+            failed => return failed,
+        }
+    }
+    Told::Done
 }

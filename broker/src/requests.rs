@@ -155,8 +155,28 @@ async fn serve(control: &Rc<ControlShard>, job: &ControlJob, view: &HeaderView<'
         RequestCode::QUERY_CORRECTION_OFFSET => consume::correction(control, view).await,
         RequestCode::QUERY_CONSUME_QUEUE => queue::entries(control, view).await,
         RequestCode::GET_SYSTEM_TOPIC_LIST_FROM_BROKER => system_topics(control),
+        RequestCode::CLEAN_EXPIRED_CONSUMEQUEUE => Ok(clean_queues()),
+        RequestCode::CLEAN_UNUSED_TOPIC => ask_all(control, || Ask::DropUnused).await,
+        RequestCode::DELETE_EXPIRED_COMMITLOG => ask_all(control, || Ask::DropExpired).await,
         other => Err(Refusal::unsupported(other)),
     }
+}
+
+/// RocketMQ drops the files of queues whose messages are all gone, and with them the offsets, which are then given out
+/// again. Here a queue's part of the index goes with the messages, and its next offset stays: there is nothing left to do.
+fn clean_queues() -> Good {
+    tracing::info!("asked to clean expired queues: what is expired is gone already");
+    Good::default()
+}
+
+/// Asks every executor.
+async fn ask_all(control: &Rc<ControlShard>, ask: impl Fn() -> Ask) -> Outcome {
+    for shard in 0..control.node.post.shards() {
+        if let Told::Failed(why) = control.node.ask(shard, ask()).await {
+            return Err(Refusal::failed(why));
+        }
+    }
+    Ok(Good::default())
 }
 
 async fn carry_out(control: &Rc<ControlShard>, changes: Changes) -> Outcome {

@@ -59,7 +59,7 @@ fn day_of(wall_ms: i64, zone: &TimeZone) -> i64 {
 }
 
 /// Asks every executor.
-async fn totals(control: &ControlShard, oldest: bool) -> Result<Totals, Refusal> {
+pub(crate) async fn totals(control: &ControlShard, oldest: bool) -> Result<Totals, Refusal> {
     let node = &control.node;
     let mut all = Totals::default();
     for shard in 0..node.post.shards() {
@@ -91,6 +91,7 @@ pub async fn table(control: &ControlShard) -> Result<KvTable, Refusal> {
         accept_sends_from_ms: settings.accept_sends_from_ms,
         parked_max: PARKED_SENDS_MAX as u64 * u64::from(control.node.log_shards()),
         totals,
+        unread: control.unread.borrow().lost(),
         space,
     };
     Ok(KvTable { table: facts.table(&control.history.borrow()) })
@@ -104,6 +105,8 @@ struct Facts {
     accept_sends_from_ms: i64,
     parked_max: u64,
     totals: Totals,
+    /// Messages that were dropped before a group had read them.
+    unread: u64,
     space: Option<Space>,
 }
 
@@ -198,6 +201,11 @@ impl Facts {
         put(table, "ringmqFlushes", log.flushes.operations);
         put(table, "ringmqFlushSizes", sizes(&log.flushes.sizes));
         put(table, "ringmqFlushedBytes", log.flushes.bytes);
+        put(table, "ringmqSegmentsMade", log.made);
+        put(table, "ringmqSegmentsRecycled", log.recycled);
+        put(table, "ringmqSegmentsDropped", log.dropped);
+        put(table, "ringmqDroppedBytes", log.dropped_bytes);
+        put(table, "ringmqDroppedUnread", self.unread);
     }
 }
 
@@ -241,6 +249,7 @@ mod tests {
             accept_sends_from_ms: 0,
             parked_max: 4096,
             totals: Totals::default(),
+            unread: 0,
             space: Some(Space { total: 1000 << 30, free: 495 << 30 }),
         }
     }

@@ -12,6 +12,7 @@ use ringmq_rt::Heartbeat;
 use crate::delay::Levels;
 use crate::group_config::GroupSettings;
 use crate::register::Identity;
+use crate::retention::Policy;
 use crate::timer::TimerSettings;
 use crate::topic::TopicSettings;
 use crate::transaction::TransactionSettings;
@@ -45,6 +46,8 @@ pub struct Settings {
     pub cores: Vec<Option<usize>>,
     /// For every log shard.
     pub shard: ShardOptions,
+    /// How long messages are kept.
+    pub retention: Policy,
     pub topics: TopicSettings,
     pub groups: GroupSettings,
     pub limits: Limits,

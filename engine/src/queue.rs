@@ -363,6 +363,10 @@ impl Queues {
         }
     }
 
+    pub(crate) fn topics(&self) -> impl Iterator<Item = &Rc<str>> {
+        self.topics.keys()
+    }
+
     /// The queues of a topic.
     pub(crate) fn of_topic(&self, topic: &str) -> &[(i32, QueueId)] {
         self.topics.get(topic).map_or(&[], Vec::as_slice)

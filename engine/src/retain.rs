@@ -90,10 +90,15 @@ pub(crate) async fn run(core: Rc<Core>) {
             return;
         }
         if wanted > core.segments.start() {
-            if !cut(&core, wanted).await {
-                // What was not to be is decided anew.
-                core.with_mut(|s| s.start_wanted = core.segments.start());
-            }
+            core.with_mut(|s| s.dropping = true);
+            let done = cut(&core, wanted).await;
+            core.with_mut(|s| {
+                s.dropping = false;
+                if !done {
+                    // What was not to be is decided anew.
+                    s.start_wanted = core.segments.start();
+                }
+            });
         } else if no_spares && core.segments.spares() > 0 {
             if let Err(e) = core.segments.discard_spare().await {
                 tracing::warn!(shard = %core.shard, "cannot remove a spare segment: {e}");

@@ -240,6 +240,11 @@ impl Shard {
         self.core.with(|s| s.poisoned().cloned())
     }
 
+    /// Whether it takes no messages any more: it is being closed, or out of service.
+    pub fn is_closed(&self) -> bool {
+        self.core.with(|s| s.is_ending() || s.is_closing())
+    }
+
     /// Whether messages are refused, now or soon, because the disk is full.
     pub fn is_disk_full(&self) -> bool {
         self.core.with(State::is_disk_full)
@@ -263,6 +268,11 @@ impl Shard {
     /// The name of a queue; `None` if it was deleted.
     pub fn queue_name(&self, queue: QueueId) -> Option<(Rc<str>, i32)> {
         self.core.with(|s| s.queues.get(queue).map(|q| (Rc::clone(&q.topic), q.id)))
+    }
+
+    /// The topics that have queues here.
+    pub fn topics(&self) -> Vec<Rc<str>> {
+        self.core.with(|s| s.queues.topics().cloned().collect())
     }
 
     /// The queue ids of a topic that ever had a message here.
@@ -342,6 +352,11 @@ impl Shard {
     /// As [`read_cold`](Self::read_cold).
     pub async fn segments(&self) -> Result<Vec<SegmentInfo>, ReadError> {
         retain::segments(&self.core).await
+    }
+
+    /// Whether something is being dropped: its room is not free yet.
+    pub fn is_dropping(&self) -> bool {
+        self.core.with(|s| s.dropping || s.start_wanted > self.core.segments.start())
     }
 
     /// Drops the oldest segments that end at `offset` or in front of it, as far as they are flushed; never the one that is

@@ -103,6 +103,8 @@ pub(crate) struct State {
     pub(crate) snapshot_replay: Option<u64>,
     /// Where the log is to start, and has to once this is on disk.
     pub(crate) start_wanted: u64,
+    /// The files of dropped segments are on their way out.
+    pub(crate) dropping: bool,
     /// No batch behind the start of the log on disk was written in an earlier term.
     pub(crate) start_epoch: Epoch,
     /// Where the log ended when it was opened: what begins behind it was written in this term.
@@ -154,6 +156,7 @@ impl State {
             snapshot_at: start.snapshot_at,
             snapshot_replay: start.snapshot_replay,
             start_wanted: start.start,
+            dropping: false,
             start_epoch: start.start_epoch,
             keeps_no_spares: false,
             record_max: options.record_max,

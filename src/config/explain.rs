@@ -130,9 +130,9 @@ mod tests {
 
     #[test]
     fn a_key_that_is_not_in_force() {
-        let page = explain(&settings("deleteWhen=04\n"), "deleteWhen").unwrap();
-        assert!(page.starts_with("deleteWhen = 04, not in force\n  from        broker.conf:1\n"), "{page}");
-        assert!(page.contains("in force    no, not built yet: retention"), "{page}");
+        let page = explain(&settings("slaveReadEnable=true\n"), "slaveReadEnable").unwrap();
+        assert!(page.starts_with("slaveReadEnable = true, not in force\n  from        broker.conf:1\n"), "{page}");
+        assert!(page.contains("in force    no, not built yet: replication"), "{page}");
         let page = explain(&settings(""), "flushDiskTyp").unwrap();
         assert!(page.contains("also read   flushDiskTyp, with a warning"), "{page}");
         assert!(page.contains("decides what survives a crash"), "{page}");

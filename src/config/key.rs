@@ -39,6 +39,8 @@ pub(crate) enum Kind {
     Path,
     /// Cores: `0-3,8`.
     Cpus,
+    /// Hours of the day.
+    Hours,
     /// Anything.
     Text,
 }

@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
+use ringmq_broker::retention::Hours;
 use ringmq_rt::CommitMethod;
 
 use super::{
@@ -123,6 +124,14 @@ pub(crate) struct BrokerConfig {
     pub(crate) flush_consumer_offset_interval_ms: u64,
     pub(crate) server_channel_max_idle_s: u64,
     pub(crate) disk_space_warning_level_percent: u8,
+    pub(crate) disk_space_clean_forcibly_percent: u8,
+    pub(crate) disk_max_used_space_percent: u8,
+    pub(crate) clean_file_forcibly_enable: bool,
+    pub(crate) file_reserved_time_h: u32,
+    pub(crate) delete_when: Hours,
+    pub(crate) clean_resource_interval_ms: u64,
+    pub(crate) delete_commit_log_files_interval_ms: u64,
+    pub(crate) delete_file_batch_max: u16,
     pub(crate) flush_interval_commit_log_ms: u64,
     pub(crate) sync_flush_timeout_ms: u64,
     /// Milliseconds since 1970.
@@ -273,6 +282,14 @@ fn read_broker(read: &mut Reader<'_>) -> BrokerConfig {
         flush_consumer_offset_interval_ms: read.number("flushConsumerOffsetInterval"),
         server_channel_max_idle_s: read.number("serverChannelMaxIdleTimeSeconds"),
         disk_space_warning_level_percent: read.number("diskSpaceWarningLevelRatio"),
+        disk_space_clean_forcibly_percent: read.number("diskSpaceCleanForciblyRatio"),
+        disk_max_used_space_percent: read.number("diskMaxUsedSpaceRatio"),
+        clean_file_forcibly_enable: read.bool("cleanFileForciblyEnable"),
+        file_reserved_time_h: read.number("fileReservedTime"),
+        delete_when: read.hours("deleteWhen"),
+        clean_resource_interval_ms: read.number("cleanResourceInterval"),
+        delete_commit_log_files_interval_ms: read.number("deleteCommitLogFilesInterval"),
+        delete_file_batch_max: read.number("deleteFileBatchMax"),
         flush_interval_commit_log_ms: read.number("flushIntervalCommitLog"),
         sync_flush_timeout_ms: read.number("syncFlushTimeout"),
         start_accept_send_request_timestamp_ms: read.number("startAcceptSendRequestTimeStamp"),
@@ -379,6 +396,13 @@ impl<'a> Reader<'a> {
         match self.value(name) {
             Some(Value::Ip(value)) => *value,
             other => panic!("{name} is {other:?}, not an address"),
+        }
+    }
+
+    fn hours(&mut self, name: &'static str) -> Hours {
+        match self.value(name) {
+            Some(Value::Hours(value)) => *value,
+            other => panic!("{name} is {other:?}, not hours"),
         }
     }
 

@@ -5,6 +5,8 @@
 
 use std::{borrow::Cow, net::IpAddr};
 
+use ringmq_broker::retention::Hours;
+
 use super::key::Kind;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +17,7 @@ pub(crate) enum Value {
     Ip(IpAddr),
     Addresses(Vec<String>),
     Cpus(Vec<usize>),
+    Hours(Hours),
 }
 
 /// Why a text is no value of its kind.
@@ -40,6 +43,8 @@ pub(crate) enum Fault {
     Home,
     #[error("it is not a list of core numbers")]
     Cpus,
+    #[error("it is neither hours from 0 to 23 with `;` between them nor `*`")]
+    Hours,
     #[error("it has no value")]
     Empty,
 }
@@ -131,6 +136,7 @@ pub(crate) fn parse(kind: Kind, text: &str) -> Result<(Value, Option<Change>), F
         Kind::Path if text.len() > 4095 => Err(Fault::Long(4095)),
         Kind::Path | Kind::Text => plain(Value::Text(text.to_owned())),
         Kind::Cpus => plain(Value::Cpus(parse_cpus(text)?)),
+        Kind::Hours => plain(Value::Hours(Hours::parse(text).ok_or(Fault::Hours)?)),
     }
 }
 
@@ -238,6 +244,7 @@ pub(crate) fn takes(kind: Kind) -> String {
         Kind::Addresses => "host:port;host:port".into(),
         Kind::Path => "a path".into(),
         Kind::Cpus => "a list of cores such as 0-3,8".into(),
+        Kind::Hours => "hours from 0 to 23 such as 04;16, or * for all".into(),
         Kind::Text => "text".into(),
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use ringmq_broker::delay::Levels;
 use ringmq_broker::group_config::GroupSettings;
 use ringmq_broker::register::Identity;
+use ringmq_broker::retention::Policy;
 use ringmq_broker::settings::Settings;
 use ringmq_broker::timer::TimerSettings;
 use ringmq_broker::topic::TopicSettings;
@@ -146,6 +147,15 @@ fn settings(config: &BrokerConfig, found: &Found<'_>) -> Result<Settings, Failur
         default_log_shards: executors,
         cores: found.cores.iter().copied().map(Some).collect(),
         shard: shard_options(config, u64::from(shards))?,
+        retention: Policy {
+            reserved: Duration::from_secs(3600 * u64::from(config.file_reserved_time_h)),
+            when: config.delete_when,
+            max_used: f64::from(config.disk_max_used_space_percent) / 100.0,
+            forced_from: f64::from(config.disk_space_clean_forcibly_percent) / 100.0,
+            may_force: config.clean_file_forcibly_enable,
+            batch: usize::from(config.delete_file_batch_max),
+            interval: Duration::from_millis(config.clean_resource_interval_ms),
+        },
         topics,
         groups: GroupSettings { auto_create: config.auto_create_subscription_group, create_system: false },
         limits: limits(config.server_channel_max_idle_s, found.files, u64::from(executors)),
@@ -218,6 +228,8 @@ fn shard_options(config: &BrokerConfig, shards: u64) -> Result<ShardOptions, Fai
         },
         segment_size,
         record_max: u64::from(config.max_message_size) + RECORD_AROUND,
+        spare_ratio: f64::from(config.disk_space_clean_forcibly_percent) / 100.0,
+        drop_interval: Duration::from_millis(config.delete_commit_log_files_interval_ms),
         disk_full_ratio: f64::from(config.disk_space_warning_level_percent) / 100.0,
         flush_interval: Duration::from_millis(config.flush_interval_commit_log_ms),
         key_index: config.message_index_enable,

@@ -19,6 +19,8 @@ struct Queue {
     acknowledged: BTreeMap<i64, String>,
     /// What consumers saw, and must not change any more.
     seen: BTreeMap<i64, String>,
+    /// Where the queue began at the last check.
+    begin: i64,
     /// Where the queue ended at the last check.
     end: i64,
 }
@@ -26,6 +28,8 @@ struct Queue {
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
     queues: BTreeMap<i32, Queue>,
+    /// The broker drops old messages: a queue begins where it says, and never further in front than it said before.
+    drops: bool,
 }
 
 /// The figures of one check.
@@ -35,16 +39,27 @@ pub(crate) struct Kept {
     acknowledged: usize,
     lost: usize,
     seen: usize,
+    /// Messages in front of the queues' beginnings.
+    pub(crate) dropped: i64,
 }
 
 impl fmt::Display for Kept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Kept { stored, acknowledged, lost, seen } = self;
-        write!(f, "{stored} stored, {acknowledged} acknowledged, {seen} seen, {lost} lost")
+        let Kept { stored, acknowledged, lost, seen, dropped } = self;
+        write!(f, "{stored} stored, {acknowledged} acknowledged, {seen} seen, {lost} lost, {dropped} dropped")
     }
 }
 
 impl Oracle {
+    /// For a broker that drops old messages.
+    pub(crate) fn of_drops() -> Oracle {
+        Oracle { drops: true, ..Oracle::default() }
+    }
+
+    pub(crate) fn drops(&self) -> bool {
+        self.drops
+    }
+
     /// Where a queue ended at the last check.
     pub(crate) fn end(&self, queue: i32) -> i64 {
         self.queues.get(&queue).map_or(0, |queue| queue.end)
@@ -74,8 +89,19 @@ impl Oracle {
     pub(crate) fn check(&mut self, connection: &mut Connection, flush: Flush, whole: bool) -> Kept {
         let mut kept = Kept::default();
         for (id, queue) in &mut self.queues {
-            let from = if whole { 0 } else { queue.end };
-            let stored = read_all(connection, *id, from);
+            let (from, stored) = loop {
+                let begin = begin(connection, *id);
+                assert!(begin >= queue.begin, "queue {id} began at {} and begins at {begin} again", queue.begin);
+                assert!(self.drops || begin == 0, "queue {id} begins at {begin}");
+                queue.begin = begin;
+                let from = if whole { begin } else { queue.end.max(begin) };
+                match read_all(connection, *id, from) {
+                    Some(stored) => break (from, stored),
+                    // More was dropped meanwhile.
+                    None => assert!(self.drops, "queue {id} has moved beyond {from}"),
+                }
+            };
+            kept.dropped += queue.begin;
             queue.holds(*id, from, &stored);
             let end = from + i64::try_from(stored.len()).unwrap();
             assert!(end >= queue.end, "queue {id} was {} long and is {end}", queue.end);
@@ -128,7 +154,15 @@ impl Queue {
     }
 }
 
-fn read_all(connection: &mut Connection, queue: i32, from: i64) -> Vec<Record> {
+fn begin(connection: &mut Connection, queue: i32) -> i64 {
+    let ext = [("topic", TOPIC.to_owned()), ("queueId", queue.to_string())];
+    let reply = connection.call(wire::GET_MIN_OFFSET, &ext, &[]).unwrap();
+    assert_eq!(reply.header.code, 0, "{:?}", reply.header);
+    reply.header.number("offset")
+}
+
+/// What is stored from an offset on; `None` if the queue begins behind that.
+fn read_all(connection: &mut Connection, queue: i32, from: i64) -> Option<Vec<Record>> {
     let mut found = Vec::new();
     let mut next = from;
     loop {
@@ -137,11 +171,12 @@ fn read_all(connection: &mut Connection, queue: i32, from: i64) -> Vec<Record> {
         match reply.header.code {
             0 => found.extend(records(&reply.body)),
             19 | 20 => {}
+            21 if reply.header.number("minOffset") > next => return None,
             code => panic!("pull of queue {queue} at {next}: {code} {:?}", reply.header.remark),
         }
         next = reply.header.number("nextBeginOffset");
         if next >= reply.header.number("maxOffset") {
-            return found;
+            return Some(found);
         }
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use ringmq_broker::delay::Levels;
 use ringmq_broker::group_config::GroupSettings;
 use ringmq_broker::register::Identity;
+use ringmq_broker::retention::Policy;
 use ringmq_broker::settings::Settings;
 use ringmq_broker::start::{Broker, Ready, start};
 use ringmq_broker::timer::TimerSettings;
@@ -34,6 +35,7 @@ pub(crate) fn settings(store: &Path, executors: usize, flush: FlushPolicy) -> Se
             heartbeat_timeout_ms: None,
             compressed: false,
         },
+        retention: Policy::default(),
         store_host: Host::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 10911),
         listen: IpAddr::V4(Ipv4Addr::LOCALHOST),
         port: 0,

@@ -49,7 +49,6 @@ const OLD_LOGS: &str = "what is logged is chosen by the log filter";
 
 const REPLICATION: &str = "replication";
 const FAILOVER: &str = "automatic fail-over";
-const RETENTION: &str = "retention";
 const DELAY: &str = "delayed messages";
 const POP_MODE: &str = "pop consumption";
 const METRICS: &str = "metrics";

@@ -6,12 +6,13 @@ use super::super::key::{
     Kind::*,
 };
 use super::{
-    DELAY, FAILOVER, FRAME_BODY_MAX, GIB, INT, KEY_INDEX, KIB, LMQ, MIB, MMAP, NEVER, QUEUE_INDEX, REPLICATION,
-    RETENTION, keys,
+    DELAY, FAILOVER, FRAME_BODY_MAX, GIB, INT, KEY_INDEX, KIB, LMQ, MIB, MMAP, NEVER, QUEUE_INDEX, REPLICATION, keys,
 };
 
 const GROUP_COMMIT: &str = "group commit needs no page count: the write in flight is the window for the next";
 const WHEEL: &str = "timers lie in sorted runs by their millisecond; nothing has slots, threads or a log of its own";
+/// Brokers on one disk that each keep to a share of it.
+const SHARED_DISK: &str = "shares of one disk for several brokers";
 const TIERED: &str = "tiered storage";
 
 keys! {
@@ -36,18 +37,18 @@ keys! {
     "flushCommitLogThoroughInterval" INT, "10000", NoOp(GROUP_COMMIT), "Milliseconds after which a flush takes place whatever the page count.";
     "putMessageTimeout" INT, "8000", NotBuilt("a time limit for the whole of a send"), "Milliseconds after which a send is given up.";
     "diskSpaceWarningLevelRatio" Percent { min: 35, max: 90 }, "90", Honoured, "Percent of the disk in use from which on sends are refused.";
-    "diskSpaceCleanForciblyRatio" Percent { min: 30, max: 85 }, "85", NotBuilt(RETENTION), "Percent of the disk in use from which on the oldest segments go whatever their age.";
-    "diskMaxUsedSpaceRatio" Percent { min: 10, max: 95 }, "75", NotBuilt(RETENTION), "Percent of the disk in use from which on expired segments are deleted at any hour.";
-    "fileReservedTime" Int { min: 1, max: 876_000 }, "72", NotBuilt(RETENTION), "Hours that messages are kept; nothing is deleted in this version." => durable;
-    "deleteWhen" Text, "04", NotBuilt(RETENTION), "Hours of the day at which expired segments are deleted: 04;16.";
-    "cleanFileForciblyEnable" Bool, "true", NotBuilt(RETENTION), "Whether a full disk deletes unexpired segments.";
-    "cleanResourceInterval" INT, "10000", NotBuilt(RETENTION), "Milliseconds between looks for expired segments.";
-    "deleteCommitLogFilesInterval" INT, "100", NotBuilt(RETENTION), "Milliseconds between two deletions of segments.";
-    "deleteConsumeQueueFilesInterval" INT, "100", NotBuilt(RETENTION), "Milliseconds between two deletions of queue files.";
-    "deleteFileBatchMax" INT, "10", NotBuilt(RETENTION), "Segments deleted at a time.";
-    "maxBatchDeleteFilesNum" INT, "50", NotBuilt(RETENTION), "Segments deleted at a time when the disk is full.";
-    "replicasPerDiskPartition" INT, "1", NotBuilt(RETENTION), "Brokers that share the disk.";
-    "logicalDiskSpaceCleanForciblyThreshold" Text, "0.8", NotBuilt(RETENTION), "Share of a shared disk from which on segments go whatever their age.";
+    "diskSpaceCleanForciblyRatio" Percent { min: 30, max: 85 }, "85", Honoured, "Percent of the disk in use from which on the oldest segments go whatever their age.";
+    "diskMaxUsedSpaceRatio" Percent { min: 10, max: 95 }, "75", Honoured, "Percent of the disk in use from which on expired segments are deleted at any hour.";
+    "fileReservedTime" Int { min: 0, max: 876_000 }, "72", Honoured, "Hours that messages are kept at least, unless the disk is nearly full; 0 is until their segment is full." => durable;
+    "deleteWhen" Hours, "04", Honoured, "Hours of the day at which expired segments are deleted: 04;16, or * for all.";
+    "cleanFileForciblyEnable" Bool, "true", Honoured, "Whether a full disk deletes unexpired segments.";
+    "cleanResourceInterval" Int { min: 100, max: 3_600_000 }, "10000", Honoured, "Milliseconds between looks for expired segments.";
+    "deleteCommitLogFilesInterval" Int { min: 0, max: 60_000 }, "100", Honoured, "Milliseconds between two deletions of segments.";
+    "deleteConsumeQueueFilesInterval" INT, "100", NoOp(QUEUE_INDEX), "Milliseconds between two deletions of queue files.";
+    "deleteFileBatchMax" Int { min: 1, max: 10_000 }, "10", Honoured, "Segments deleted at a time.";
+    "maxBatchDeleteFilesNum" INT, "50", NoOp("a disk that is nearly full loses as many segments as bring it below the level, up to deleteFileBatchMax at a time"), "Segments deleted at a time when the disk is full.";
+    "replicasPerDiskPartition" INT, "1", NotBuilt(SHARED_DISK), "Brokers that share the disk.";
+    "logicalDiskSpaceCleanForciblyThreshold" Text, "0.8", NotBuilt(SHARED_DISK), "Share of a shared disk from which on segments go whatever their age.";
     "destroyMapedFileIntervalForcibly" INT, "120000", NoOp("a segment is closed when its last reader is done"), "Milliseconds after which a segment in use is closed.";
     "redeleteHangedFileInterval" INT, "120000", NoOp("a segment is closed when its last reader is done"), "Milliseconds between attempts to delete a segment.";
     "maxTransferBytesOnMessageInMemory" Size { min: KIB, max: FRAME_BODY_MAX }, "262144", Honoured, "Most bytes of messages in one pull reply.";

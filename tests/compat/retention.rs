@@ -1,0 +1,87 @@
+//! Old messages go: a queue begins further on, and a group that had not read so far goes on there.
+
+use std::time::Duration;
+
+use super::support::eventually;
+use super::support::java::of;
+use super::support::server::{Cluster, Settings};
+use super::support::wire::{self, Connection, Record};
+use super::{for_each_client, identity, number};
+
+for_each_client! {
+    a_group_that_is_overtaken_goes_on_with_what_is_left
+}
+
+const TOPIC: &str = "aging_topic";
+const SEGMENT: i64 = 1 << 20;
+
+/// Segments of a MiB that are dropped as soon as they are full.
+fn dropping() -> Settings {
+    let hours: Vec<String> = (0..24).map(|hour| hour.to_string()).collect();
+    let keys = [
+        ("mappedFileSizeCommitLog", "1048576"),
+        ("maxMessageSize", "65536"),
+        ("fileReservedTime", "0"),
+        ("cleanResourceInterval", "200"),
+        ("deleteCommitLogFilesInterval", "10"),
+    ];
+    let keys = keys.into_iter().map(|(key, value)| (key, value.to_owned()));
+    let properties = keys.chain([("deleteWhen", hours.join(";"))]).collect();
+    Settings { shards: 1, properties, ..Settings::default() }
+}
+
+/// The message at an offset, if the queue has it.
+fn record(connection: &mut Connection, offset: i64) -> Option<Record> {
+    let found = connection.call(wire::PULL_MESSAGE, &wire::pull(TOPIC, 0, offset, 1, 0), &[]).unwrap();
+    if found.header.code == 0 { wire::records(&found.body).into_iter().next() } else { None }
+}
+
+fn min(connection: &mut Connection) -> i64 {
+    let ext = [("topic", TOPIC.to_owned()), ("queueId", "0".to_owned())];
+    let reply = connection.call(wire::GET_MIN_OFFSET, &ext, &[]).unwrap();
+    assert_eq!(reply.header.code, 0, "{:?}", reply.header);
+    reply.header.number("offset")
+}
+
+fn a_group_that_is_overtaken_goes_on_with_what_is_left(version: &'static str) {
+    let cluster = Cluster::start(dropping());
+    cluster.broker.create_topic(TOPIC, 1);
+    let client = cluster.client(version);
+    let target = [("namesrv", cluster.namesrv()), ("topic", TOPIC)];
+    let send = |count: &str, prefix: &str, size: &str| {
+        client.run("send", &[&target[..], &[("count", count), ("prefix", prefix), ("size", size)]].concat())
+    };
+    let consume = |count: usize| {
+        let count = count.to_string();
+        of(&client.run("push", &[&target[..], &[("group", "slow_group"), ("count", &count)]].concat()), "message")
+    };
+    send("5", "read", "100");
+    assert_eq!(consume(5).len(), 5);
+    // Larger bodies would be compressed to nothing.
+    let sent = send("1300", "flood", "4000");
+    let mut connection = cluster.broker.connect();
+    let max = 5 + i64::try_from(sent.len()).unwrap();
+    // Everything goes but the segment that is written.
+    let written = record(&mut connection, max - 1).unwrap().position / SEGMENT * SEGMENT;
+    // The first look of Apache's broker comes after a minute.
+    let first = eventually("the queue begins with the last segment", Duration::from_secs(100), || {
+        let first = min(&mut connection);
+        record(&mut connection, first).filter(|record| record.position >= written).map(|_| first)
+    });
+    assert!(first > 5 && first < max, "{first}");
+    let moved = connection.call(wire::PULL_MESSAGE, &wire::pull(TOPIC, 0, 5, 32, 0), &[]).unwrap().header;
+    assert_eq!((moved.code, moved.remark.as_deref()), (21, Some("OFFSET_TOO_SMALL")), "{moved:?}");
+    assert_eq!((moved.number("nextBeginOffset"), moved.number("minOffset")), (first, first));
+    assert_eq!(record(&mut connection, first).unwrap().queue_offset, first);
+    // The group had read five messages.
+    let mut left: Vec<_> = consume(usize::try_from(max - first).unwrap()).iter().map(identity).collect();
+    let mut expected: Vec<_> = sent.iter().filter(|line| number(line, "queueOffset") >= first).map(identity).collect();
+    left.sort();
+    expected.sort();
+    assert_eq!(left, expected);
+    for code in [306, 316, 329] {
+        let answer = connection.call(code, &[], &[]).unwrap().header;
+        assert_eq!(answer.code, 0, "{code}: {answer:?}");
+    }
+    assert_eq!(min(&mut connection), first, "no request drops what is written");
+}
