@@ -209,7 +209,10 @@ impl Tokens {
         }
         out = without_ports(&out);
         for (value, token) in &self.known {
-            if value.len() >= 20 {
+            if let Some(position) = value.strip_prefix("position ") {
+                let id = self.offset_id(position.parse().unwrap());
+                out = out.replace(&id, &token.replacen("{position", "{offset id", 1));
+            } else if value.len() >= 20 {
                 out = out.replace(value, token);
             }
         }
