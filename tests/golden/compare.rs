@@ -205,6 +205,9 @@ impl Difference {
 
     fn covers(&self, golden: &Golden<'_>, line: &str, member: Option<&str>, recorded: Option<&Value>) -> bool {
         let begins = |text: &String| recorded.and_then(Value::as_str).is_some_and(|value| value.starts_with(text));
-        self.is_of(golden) && (self.line == "*" || self.line == line) && self.member.as_deref() == member
+        self.is_of(golden)
+            && self.apache.as_ref().is_none_or(begins)
+            && (self.line == "*" || self.line == line)
+            && self.member.as_deref() == member
     }
 }
