@@ -123,7 +123,7 @@ fn looked_up_by_time(setup: Setup) -> Scene {
             if !boundary.is_empty() {
                 ext.push(("boundaryType", boundary));
             }
-            scene.answer(&format!("{boundary} {what}").trim().to_owned(), SEARCH_OFFSET, &ext, &[]);
+            scene.answer(format!("{boundary} {what}").trim(), SEARCH_OFFSET, &ext, &[]);
         }
     }
     for (what, topic, queue) in
@@ -166,7 +166,7 @@ fn looked_up_by_tools(setup: Setup) -> Scene {
             .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
             .collect();
         assert!(!kept.is_empty() || what.contains("unknown"), "the tool says nothing");
-        scene.observe(what, json!({ "lines": kept }));
+        scene.observe(what, &json!({ "lines": kept }));
     }
     scene
 }
