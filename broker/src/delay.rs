@@ -8,10 +8,11 @@
 
 pub mod levels;
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ringmq_engine::{QueueOffset, ReadBatch, ReadRequest, ReadStatus};
+use ringmq_engine::{Position, QueueOffset, ReadBatch, ReadRequest, ReadStatus};
 use ringmq_protocol::message::Record;
 use ringmq_protocol::names;
 use ringmq_rt::time::{sleep, sleep_until};
@@ -48,9 +49,17 @@ pub fn start(node: &Rc<Node>, number: u16, log: &Rc<Log>, progress: impl Fn(&str
             queue_id: kept.queue_id,
             delay: node.settings.delay_levels.delay(level),
             at: from,
+            needs: Rc::default(),
         };
+        let needs = Rc::clone(&queue.needs);
+        log.keep_from(move |_| needs.get());
         spawn("deliver a delay level", queue.run()).detach();
     }
+}
+
+fn log_offset(record: &Slice) -> Option<u64> {
+    let (record, _) = Record::parse(record).ok()?;
+    Position::from_wire(record.position()).map(Position::offset)
 }
 
 /// A message that is due, and what delivers it.
@@ -67,6 +76,8 @@ struct LevelQueue {
     delay: Duration,
     /// The first message that is not delivered.
     at: u64,
+    /// Its log offset, once it was read: retention leaves it alone.
+    needs: Rc<Cell<Option<u64>>>,
 }
 
 impl LevelQueue {
@@ -122,6 +133,7 @@ impl LevelQueue {
     async fn deliver(&mut self, records: &[Slice]) -> Result<(), PutError> {
         let mut done = 0;
         while let Some(next) = records.get(done) {
+            self.needs.set(log_offset(next));
             self.wait_for(next).await;
             let late = records[done..].iter().skip(1).take_while(|record| self.left(record).is_zero()).count();
             let together = done..done + 1 + late;
@@ -130,6 +142,7 @@ impl LevelQueue {
             self.at += together.len() as u64;
             self.note();
         }
+        self.needs.set(None);
         Ok(())
     }
 

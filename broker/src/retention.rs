@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use ringmq_engine::{Position, SegmentInfo, Shard};
+use ringmq_engine::{Position, SegmentInfo};
 use ringmq_rt::fs::{self, Space};
 use ringmq_rt::{timeout, wall_ms};
 
 use crate::log::Log;
 use crate::node::Node;
+use crate::timer;
 
 /// Hours of the day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,7 +195,7 @@ pub async fn run(node: Rc<Node>, log: Rc<Log>) {
             floor: log.floor(),
         };
         match log.shard.segments().await {
-            Ok(segments) => drop_some(&log.shard, &policy, &situation, &segments),
+            Ok(segments) => drop_some(&node, &log, &situation, &segments).await,
             Err(error) => {
                 tracing::warn!(shard = %log.shard.id(), %error, "nothing is dropped: the age of a segment is not known");
             }
@@ -202,8 +203,23 @@ pub async fn run(node: Rc<Node>, log: Rc<Log>) {
     }
 }
 
-fn drop_some(shard: &Shard, policy: &Policy, situation: &Situation, segments: &[SegmentInfo]) {
-    let Some(decision) = decide(policy, situation, segments) else { return };
+async fn drop_some(node: &Rc<Node>, log: &Rc<Log>, situation: &Situation, segments: &[SegmentInfo]) {
+    let shard = &log.shard;
+    let Some(decision) = decide(&node.settings.retention, situation, segments) else { return };
+    // Timers may outlive any segment.
+    let rolled = timer::roll(node, log, decision.before).await;
+    let may_wait = !decision.below_floor && decision.why != Why::Forced;
+    match rolled {
+        Ok(true) => {}
+        Ok(false) if may_wait => return,
+        Err(error) if may_wait => {
+            tracing::warn!(shard = %shard.id(), error, "nothing is dropped: timed messages could not be stored anew");
+            return;
+        }
+        Ok(false) | Err(_) => {
+            tracing::warn!(shard = %shard.id(), "timed messages that are not delivered yet are dropped: {}", decision.why);
+        }
+    }
     let (from, to) = (shard.start(), shard.drop_before(decision.before));
     if to <= from {
         return;

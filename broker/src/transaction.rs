@@ -158,6 +158,8 @@ pub async fn start(
     if open > 0 {
         tracing::info!(shard = number, open, "found open transactions");
     }
+    let weak = Rc::downgrade(log);
+    log.keep_from(move |_| weak.upgrade().and_then(|log| log.transactions.floor()));
     spawn("check transactions", check::run(Rc::clone(node), Rc::clone(log))).detach();
     Ok(())
 }

@@ -1,6 +1,5 @@
 //! The recorded files, the table of known differences, and how a run is held against both.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
@@ -8,6 +7,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::PAIRS;
 use super::support::root;
 
 /// What a run showed: each line's name and its members.
@@ -32,6 +32,10 @@ pub(crate) struct Difference {
     pub(crate) line: String,
     /// The member, a path with dots between the names; absent for a line that only one of both has.
     pub(crate) member: Option<String>,
+    /// What the recorded text begins with; absent for any value.
+    pub(crate) apache: Option<String>,
+    /// Another server's version whose recorded value is RingMQ's, too; with it, `member` is absent and means any.
+    pub(crate) like: Option<String>,
     /// What differs, in the words of `docs/COMPATIBILITY.md`.
     pub(crate) what: String,
     /// Why.
@@ -99,17 +103,23 @@ fn line(name: &str, members: &Value) -> String {
 }
 
 /// Every leaf of `value` by its path.
-fn leaves(path: &str, value: &Value, out: &mut BTreeMap<String, Value>) {
+fn leaves(value: &Value) -> BTreeMap<String, Value> {
+    let mut out = BTreeMap::new();
+    collect("", value, &mut out);
+    out
+}
+
+fn collect(path: &str, value: &Value, out: &mut BTreeMap<String, Value>) {
     let dot = if path.is_empty() { "" } else { "." };
     match value {
         Value::Object(members) if !members.is_empty() => {
             for (name, value) in members {
-                leaves(&format!("{path}{dot}{name}"), value, out);
+                collect(&format!("{path}{dot}{name}"), value, out);
             }
         }
         Value::Array(items) if !items.is_empty() => {
             for (at, value) in items.iter().enumerate() {
-                leaves(&format!("{path}{dot}{at}"), value, out);
+                collect(&format!("{path}{dot}{at}"), value, out);
             }
         }
         _ => drop(out.insert(path.to_owned(), value.clone())),
@@ -139,56 +149,82 @@ impl Golden<'_> {
         lines.collect()
     }
 
+    /// The same scenario, recorded with another server; empty where it is not.
+    fn recorded_with(&self, server: &str) -> Vec<(String, Value)> {
+        let client = PAIRS.into_iter().find(|(_, known)| *known == server).map(|(client, _)| client);
+        let other = Golden { server, client: client.unwrap(), scenario: self.scenario };
+        if other.path().exists() { other.recorded() } else { Vec::new() }
+    }
+
     /// Fails with a list of every member in which `seen` and the recorded file differ, known differences apart.
     pub(crate) fn hold(&self, seen: &Seen, known: &[Difference]) {
         let golden = self.recorded();
-        let met = RefCell::new(BTreeSet::new());
-        let known_at = |line: &str, member: Option<&str>| {
-            let at = known.iter().position(|known| known.covers(self, line, member));
-            met.borrow_mut().extend(at);
-            at.is_some()
-        };
+        let others: BTreeMap<&str, Vec<(String, Value)>> = known
+            .iter()
+            .filter_map(|known| known.like.as_deref())
+            .map(|like| (like, self.recorded_with(like)))
+            .collect();
+        let mut met = BTreeSet::new();
         let mut wrong = Vec::new();
-        let order = |lines: &Seen, others: &Seen| -> Vec<String> {
-            let shared = lines.iter().filter(|(name, _)| others.iter().any(|(other, _)| other == name));
-            shared.map(|(name, _)| name.clone()).collect()
-        };
-        if order(&golden, seen) != order(seen, &golden) {
-            wrong.push("the lines come in another order".to_owned());
-        }
+        let mut found =
+            |spot: &Spot<'_>, told: String| match known.iter().position(|known| known.covers(self, spot, &others)) {
+                Some(at) => drop(met.insert(at)),
+                None => wrong.push(told),
+            };
         for (name, members) in seen {
-            if !golden.iter().any(|(other, _)| other == name) && !known_at(name, None) {
-                wrong.push(format!("`{name}` is not recorded: {members}"));
+            if line_of(&golden, name).is_none() {
+                let spot = Spot { line: name, member: None, recorded: None, ours: Some(members) };
+                found(&spot, format!("`{name}` is not recorded: {members}"));
             }
         }
         for (name, expected) in &golden {
-            let Some((_, found)) = seen.iter().find(|(other, _)| other == name) else {
-                if !known_at(name, None) {
-                    wrong.push(format!("`{name}` is missing: {expected}"));
-                }
+            let Some(members) = line_of(seen, name) else {
+                let spot = Spot { line: name, member: None, recorded: Some(expected), ours: None };
+                found(&spot, format!("`{name}` is missing: {expected}"));
                 continue;
             };
-            let (mut left, mut right) = (BTreeMap::new(), BTreeMap::new());
-            leaves("", expected, &mut left);
-            leaves("", found, &mut right);
-            let paths: BTreeSet<&String> = left.keys().chain(right.keys()).collect();
-            for path in paths {
-                let (apache, ours) = (left.get(path), right.get(path));
-                if apache != ours && !known_at(name, Some(path)) {
+            let (apache, ours) = (leaves(expected), leaves(members));
+            let members: BTreeSet<&String> = apache.keys().chain(ours.keys()).collect();
+            for member in members {
+                let spot =
+                    Spot { line: name, member: Some(member), recorded: apache.get(member), ours: ours.get(member) };
+                if spot.recorded != spot.ours {
                     let show = |value: Option<&Value>| value.map_or("nothing".to_owned(), Value::to_string);
-                    wrong.push(format!("`{name}`: {path} is {}, recorded is {}", show(ours), show(apache)));
+                    let (recorded, ours) = (show(spot.recorded), show(spot.ours));
+                    found(&spot, format!("`{name}`: {member} is {ours}, recorded is {recorded}"));
                 }
             }
         }
+        if shared(&golden, seen) != shared(seen, &golden) {
+            wrong.push("the lines come in another order".to_owned());
+        }
         // A difference that is gone must leave the table. Those of every scenario need not occur in each.
         for (at, known) in known.iter().enumerate() {
-            if known.is_only_of(self) && !met.borrow().contains(&at) {
-                wrong
-                    .push(format!("differences.toml names `{}` {:?}, where nothing differs", known.line, known.member));
+            if known.is_only_of(self) && !met.contains(&at) {
+                let member = &known.member;
+                wrong.push(format!("differences.toml names `{}` {member:?}, where nothing differs", known.line));
             }
         }
         assert!(wrong.is_empty(), "{}\n{}", self.path().display(), wrong.join("\n"));
     }
+}
+
+/// A place in which a run differs from what is recorded.
+struct Spot<'a> {
+    line: &'a str,
+    /// Absent where the whole line is only on one side.
+    member: Option<&'a str>,
+    recorded: Option<&'a Value>,
+    ours: Option<&'a Value>,
+}
+
+fn line_of<'a>(lines: &'a Seen, name: &str) -> Option<&'a Value> {
+    lines.iter().find(|(known, _)| known == name).map(|(_, members)| members)
+}
+
+/// The names of those of `lines` that `others` has too, in the order of `lines`.
+fn shared<'a>(lines: &'a Seen, others: &Seen) -> Vec<&'a str> {
+    lines.iter().map(|(name, _)| name.as_str()).filter(|name| line_of(others, name).is_some()).collect()
 }
 
 impl Difference {
@@ -201,7 +237,18 @@ impl Difference {
         self.scenario != "*" && self.is_of(golden)
     }
 
-    fn covers(&self, golden: &Golden<'_>, line: &str, member: Option<&str>) -> bool {
-        self.is_of(golden) && (self.line == "*" || self.line == line) && self.member.as_deref() == member
+    fn covers(&self, golden: &Golden<'_>, spot: &Spot<'_>, others: &BTreeMap<&str, Vec<(String, Value)>>) -> bool {
+        if !self.is_of(golden) || (self.line != "*" && self.line != spot.line) {
+            return false;
+        }
+        if let Some(like) = &self.like {
+            let other = line_of(&others[&**like], spot.line);
+            return match spot.member {
+                Some(member) => other.is_some_and(|other| leaves(other).get(member) == spot.ours),
+                None => other == spot.ours,
+            };
+        }
+        let begins = |text: &String| spot.recorded.and_then(Value::as_str).is_some_and(|value| value.starts_with(text));
+        self.apache.as_ref().is_none_or(begins) && self.member.as_deref() == spot.member
     }
 }

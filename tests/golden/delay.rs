@@ -67,7 +67,7 @@ fn delay_levels(setup: Setup) -> Scene {
             "stored after the send": lateness(record, since, least),
             "stored after it was born": lateness(record, record.born, least),
         });
-        scene.observe(&format!("times of {name}"), members);
+        scene.observe(&format!("times of {name}"), &members);
     }
     scene
 }
@@ -139,7 +139,7 @@ fn delayed_and_parked(setup: Setup) -> Scene {
         let ext = [("topic", "SCHEDULE_TOPIC_XXXX"), ("queueId", queue)];
         scene.answer(&format!("maximum of queue {queue}"), wire::GET_MAX_OFFSET, &ext, &[]);
     }
-    scene.observe("waiting", json!({ "messages": pulled }));
+    scene.observe("waiting", &json!({ "messages": pulled }));
     scene.stored("delivered", "orders", 3);
     scene.route("the route for tools", "SCHEDULE_TOPIC_XXXX");
     scene
@@ -183,7 +183,7 @@ fn timers(setup: Setup) -> Scene {
         // Those that are due within one second may come in any order.
         line.as_object_mut().unwrap().remove("queueOffset");
         line["stored after it was born"] = lateness(record, record.born, Duration::from_secs(*least)).into();
-        scene.observe(&format!("delivered {name}"), line);
+        scene.observe(&format!("delivered {name}"), &line);
     }
     scene
 }

@@ -18,7 +18,7 @@ const DELETE_EXPIRED: i32 = 329;
 fn without_position(scene: &mut Scene, what: &str, code: i32, ext: &[(&'static str, &str)], position: &str) {
     let frame = scene.ask(code, ext, &[]);
     let remark = frame.header.remark.unwrap_or_default().replace(position, "{its position}");
-    scene.observe(what, serde_json::json!({ "code": frame.header.code, "remark": remark }));
+    scene.observe(what, &serde_json::json!({ "code": frame.header.code, "remark": remark }));
 }
 
 /// Small files that are old at once.
@@ -80,7 +80,7 @@ fn messages_that_are_deleted(setup: Setup) -> Scene {
         ("endTimestamp", "9223372036854775807"),
     ];
     let frame = scene.ask(QUERY_MESSAGE, &key, &[]);
-    scene.observe("queried", serde_json::json!({ "code": frame.header.code }));
+    scene.observe("queried", &serde_json::json!({ "code": frame.header.code }));
     let mut frame = scene.ask(
         wire::PULL_MESSAGE,
         &[
@@ -103,11 +103,11 @@ fn messages_that_are_deleted(setup: Setup) -> Scene {
         "the minimum".clone_into(&mut found);
     }
     let members = serde_json::json!({ "code": frame.header.code, "remark": frame.header.remark, "next": found });
-    scene.observe("pulled from the beginning", members);
+    scene.observe("pulled from the beginning", &members);
     let ext = [("topic", "orders"), ("queueId", "0"), ("timestamp", "1000")];
     let frame = scene.ask(SEARCH_OFFSET, &ext, &[]);
     let at_minimum = frame.header.ext.get("offset").map(String::as_str) == Some(&*least);
-    scene.observe("searched before the log", serde_json::json!({ "code": frame.header.code, "minimum": at_minimum }));
+    scene.observe("searched before the log", &serde_json::json!({ "code": frame.header.code, "minimum": at_minimum }));
     scene.answer("earliest time", EARLIEST_TIME, &[("topic", "orders"), ("queueId", "0")], &[]);
     let strict = [("consumerGroup", "billing"), ("topic", "orders"), ("queueId", "0"), ("setZeroIfNotFound", "false")];
     scene.answer("offset of a new group", QUERY_CONSUMER_OFFSET, &strict, &[]);

@@ -175,7 +175,7 @@ fn offsets_reset_for_a_client(setup: Setup) -> Scene {
     scene.answer("reset to the beginning", RESET_OFFSET, &reset("billing", "orders", "0", "true"), &[]);
     let lines = scene.wait("consumer", "message", 6);
     let names: Vec<&Value> = lines.iter().map(|line| &line["name"]).collect();
-    scene.observe("delivered", json!({ "messages": names }));
+    scene.observe("delivered", &json!({ "messages": names }));
     scene
 }
 
@@ -193,7 +193,7 @@ fn consumers_that_begin(setup: Setup) -> Scene {
         scene.act(name, "consume", &options);
         let lines = scene.wait(name, "message", 3);
         let names: Vec<&Value> = lines.iter().map(|line| &line["name"]).collect();
-        scene.observe(&format!("from {name}"), json!({ "messages": names }));
+        scene.observe(&format!("from {name}"), &json!({ "messages": names }));
     }
     scene
 }
@@ -218,7 +218,7 @@ fn lock(scene: &mut Scene, what: &str, code: i32, body: &[u8]) {
         .map(|queue| queue["queueId"].as_i64().unwrap())
         .collect();
     granted.sort_unstable();
-    scene.observe(what, json!({ "code": frame.header.code, "granted": granted }));
+    scene.observe(what, &json!({ "code": frame.header.code, "granted": granted }));
 }
 
 fn members_and_locks(setup: Setup) -> Scene {
@@ -303,7 +303,7 @@ fn consumers_asked_by_an_operator(setup: Setup) -> Scene {
     let text = String::from_utf8_lossy(&running.body).into_owned();
     scene.observe(
         "running info",
-        json!({
+        &json!({
             "code": running.header.code,
             "has the subscription": text.contains("\"subscriptionSet\""),
             "has the queues": text.contains("\"mqTable\""),
@@ -322,7 +322,7 @@ fn consumers_asked_by_an_operator(setup: Setup) -> Scene {
     let status = scene.ask(CONSUMER_STATUS, &[("topic", "orders"), ("group", "billing")], &[]);
     let text = String::from_utf8_lossy(&status.body).replace(&client, "a client");
     let members = json!({ "code": status.header.code, "names the client": text.contains("a client") });
-    scene.observe("status", members);
+    scene.observe("status", &members);
     scene
 }
 

@@ -262,13 +262,13 @@ fn tags_that_collide(setup: Setup) -> Scene {
     }
     let lines = scene.wait("consumer", "message", 3);
     let names: Vec<&Value> = lines.iter().map(|line| &line["name"]).collect();
-    scene.observe("delivered", json!({ "messages": names }));
+    scene.observe("delivered", &json!({ "messages": names }));
     let offset = scene.until("all was passed", |scene| {
         let ext = [("consumerGroup", "billing"), ("topic", "orders"), ("queueId", "0")];
         let frame = scene.ask(QUERY_CONSUMER_OFFSET, &ext, &[]);
         frame.header.ext.get("offset").filter(|offset| *offset == "5").cloned()
     });
-    scene.observe("committed", json!({ "offset": offset }));
+    scene.observe("committed", &json!({ "offset": offset }));
     scene
 }
 
@@ -287,6 +287,6 @@ fn sql_of_a_client(setup: Setup) -> Scene {
     }
     let lines = scene.wait("consumer", "message", 2);
     let names: Vec<&Value> = lines.iter().map(|line| &line["name"]).collect();
-    scene.observe("delivered", json!({ "messages": names }));
+    scene.observe("delivered", &json!({ "messages": names }));
     scene
 }

@@ -125,7 +125,7 @@ fn sent_back_raw(setup: Setup) -> Scene {
     for (at, mut line) in told.into_iter().enumerate() {
         line.as_object_mut().unwrap().remove("queueOffset");
         line.as_object_mut().unwrap().remove("position");
-        scene.observe(&format!("came back {}", at + 1), line);
+        scene.observe(&format!("came back {}", at + 1), &line);
     }
     scene.stored("in the dead letters", "%DLQ%billing", 3);
     scene

@@ -31,11 +31,12 @@ impl Setup {
     /// Starts a broker with these lines in its configuration.
     pub(crate) fn start(self, properties: &[(&'static str, &str)]) -> Scene {
         let properties = properties.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
-        let cluster = Cluster::start(Settings { properties, ..Settings::default() });
+        // One, as system topics have their queues in each shard.
+        let cluster = Cluster::start(Settings { properties, shards: 1, ..Settings::default() });
         let tokens = Tokens::new(&cluster.broker.address, cluster.namesrv());
         let connection = cluster.broker.connect().speaking(wire_version(self.client));
         let mut scene = Scene { setup: self, stage: None, acts: 0, connection, tokens, seen: Vec::new(), cluster };
-        // Apache's log begins at 0. A record there could not be told from no record.
+        // The log begins at 0. A half message there could not be told from none.
         let first = wire::Outgoing { topic: "broker-a", queue: 0, properties: "", body: b"first" };
         let sent = scene.connection.call(wire::SEND_MESSAGE_V2, &first.ext(), first.body).unwrap();
         assert_eq!(sent.header.code, 0, "{:?}", sent.header.remark);
@@ -183,15 +184,15 @@ impl Scene {
             let records = wire::records(&frame.body);
             members.insert("records".to_owned(), records.iter().map(told).collect());
         }
-        self.observe(what, Value::Object(members));
+        self.observe(what, &Value::Object(members));
     }
 
     /// Adds a line. `what` names it within the scenario.
-    pub(crate) fn observe(&mut self, what: &str, members: Value) {
+    pub(crate) fn observe(&mut self, what: &str, members: &Value) {
         assert!(self.seen.iter().all(|(known, _)| known != what), "two lines are called `{what}`");
         // A message is called after its body: that is where its ids come from.
         let name = members["name"].as_str().unwrap_or(what).to_owned();
-        let normal = self.tokens.normal("", &members, &name);
+        let normal = self.tokens.normal("", members, &name);
         self.seen.push((what.to_owned(), normal));
     }
 
@@ -241,7 +242,7 @@ impl Scene {
         if let Some(message) = line["message"].as_str() {
             members.insert("message".to_owned(), message.lines().next().unwrap_or_default().into());
         }
-        self.observe(what, Value::Object(members));
+        self.observe(what, &Value::Object(members));
     }
 
     /// Waits until the clients have said `count` lines of `event` as `name`, and gives them.
@@ -280,7 +281,7 @@ impl Scene {
             (records.len() >= count).then_some(records)
         });
         for (at, record) in records.iter().enumerate() {
-            self.observe(&format!("{what} {}", at + 1), told(record));
+            self.observe(&format!("{what} {}", at + 1), &told(record));
         }
         records
     }

@@ -123,7 +123,7 @@ fn sends_of_bad_messages(setup: Setup) -> Scene {
         (records.len() >= 10).then_some(records)
     });
     for record in &records {
-        scene.observe(&format!("stored: {}", String::from_utf8_lossy(&record.body)), super::scene::told(record));
+        scene.observe(&format!("stored: {}", String::from_utf8_lossy(&record.body)), &super::scene::told(record));
     }
     scene
 }
@@ -146,7 +146,7 @@ fn sends_to_odd_queues(setup: Setup) -> Scene {
     }
     let any = scene.send_raw(&[], &Outgoing { queue: -1, ..to("orders", b"m") });
     let queue = any.header.number("queueId");
-    scene.observe("queue -1", serde_json::json!({ "code": any.header.code, "one that can be written": queue < 2 }));
+    scene.observe("queue -1", &serde_json::json!({ "code": any.header.code, "one that can be written": queue < 2 }));
     scene
 }
 
@@ -182,7 +182,7 @@ fn sends_in_batches(setup: Setup) -> Scene {
         records.iter().any(|record| record.body == b"e").then_some(records)
     });
     for (at, record) in records.iter().enumerate() {
-        scene.observe(&format!("stored {}", at + 1), super::scene::told(record));
+        scene.observe(&format!("stored {}", at + 1), &super::scene::told(record));
     }
     scene
 }

@@ -46,10 +46,16 @@ const IDS: [&str; 11] = [
 ];
 /// Members whose values are places in the log.
 const POSITIONS: [&str; 5] = ["position", "prepared", "commitLogOffset", "indexLastUpdatePhyoffset", "physicOffset"];
+/// Of these, the one in which 0 is a place; in the others it stands for none.
+const FROM_ZERO: &str = "position";
 /// Members whose values name a client.
 const CLIENTS: [&str; 5] = ["REPLY_TO_CLIENT", "clientId", "clientAddr", "clientID", "bornHost"];
 /// A number with so many digits is a time, wherever it stands.
 const TIME_DIGITS: usize = 12;
+
+fn is_position(member: &str, value: i64) -> bool {
+    POSITIONS.contains(&member) && (value > 0 || value == 0 && member == FROM_ZERO)
+}
 
 /// Every address that is left is a client's.
 fn without_ports(text: &str) -> String {
@@ -123,9 +129,6 @@ impl Tokens {
     }
 
     fn position(&mut self, value: i64, name: &str) -> String {
-        if value <= 0 {
-            return value.to_string();
-        }
         self.called(&format!("position {value}"), &format!("position of {name}"))
     }
 
@@ -162,9 +165,8 @@ impl Tokens {
         if TIMES.contains(&member) && value > 0 || DURATIONS.contains(&member) {
             return Some("{time}".into());
         }
-        if POSITIONS.contains(&member) {
-            let token = self.position(value, name);
-            return token.starts_with('{').then(|| token.into());
+        if is_position(member, value) {
+            return Some(self.position(value, name).into());
         }
         None
     }
@@ -176,8 +178,8 @@ impl Tokens {
         if CLIENTS.contains(&member) {
             return "{client}".to_owned();
         }
-        if POSITIONS.contains(&member)
-            && let Ok(position) = text.parse()
+        if let Ok(position) = text.parse()
+            && is_position(member, position)
         {
             return self.position(position, name);
         }
@@ -209,7 +211,10 @@ impl Tokens {
         }
         out = without_ports(&out);
         for (value, token) in &self.known {
-            if value.len() >= 20 {
+            if let Some(position) = value.strip_prefix("position ") {
+                let id = self.offset_id(position.parse().unwrap());
+                out = out.replace(&id, &token.replacen("{position", "{offset id", 1));
+            } else if value.len() >= 20 {
                 out = out.replace(value, token);
             }
         }

@@ -71,7 +71,7 @@ fn transactions_that_are_asked_about(setup: Setup) -> Scene {
         let records = scene.pull("orders");
         records.iter().any(|record| record.body == b"last").then_some(records)
     });
-    scene.observe("in the end", json!({ "messages": records.len() }));
+    scene.observe("in the end", &json!({ "messages": records.len() }));
     scene
 }
 
@@ -86,9 +86,9 @@ fn transactions_asked_about_too_often(setup: Setup) -> Scene {
     let mut line = told(&records[0]);
     // By which copy's place it is known depends on the broker's pace.
     line["properties"].as_object_mut().unwrap().remove("TRAN_PREPARED_QUEUE_OFFSET");
-    scene.observe("parked", line);
+    scene.observe("parked", &line);
     let asked = scene.wait("m", "checked", 2).len();
-    scene.observe("questions", json!({ "count": asked }));
+    scene.observe("questions", &json!({ "count": asked }));
     scene.answer("nothing is in the queue", wire::GET_MAX_OFFSET, &[("topic", "orders"), ("queueId", "0")], &[]);
     scene.route("the route of where it is parked", "TRANS_CHECK_MAX_TIME_TOPIC");
     scene
@@ -178,7 +178,7 @@ fn transactions_ended_raw(setup: Setup) -> Scene {
         records.iter().any(|record| record.body == b"five").then_some(records)
     });
     for (at, record) in records.iter().enumerate() {
-        scene.observe(&format!("in the queue {}", at + 1), told(record));
+        scene.observe(&format!("in the queue {}", at + 1), &told(record));
     }
     scene
 }
@@ -237,7 +237,7 @@ fn transactions_refused(setup: Setup) -> Scene {
     for mut line in lines {
         // The delayed ones come when they come.
         line.as_object_mut().unwrap().remove("queueOffset");
-        scene.observe(&format!("in the queue: {}", line["name"]), line);
+        scene.observe(&format!("in the queue: {}", line["name"]), &line);
     }
     scene
 }
