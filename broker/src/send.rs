@@ -286,7 +286,7 @@ impl<'a> Asked<'a> {
                 properties::KEYS => asked.keys = Some(value),
                 properties::WAIT => asked.dont_wait = value == "false",
                 properties::DELAY => {
-                    (asked.delay, asked.bad_delay) = value.parse().map_or((0, true), |level| (level, false))
+                    (asked.delay, asked.bad_delay) = value.parse().map_or((0, true), |level| (level, false));
                 }
                 properties::TRAN_MSG => asked.is_half = value == "true",
                 properties::PGROUP => asked.group = Some(value),

@@ -198,7 +198,7 @@ async fn deliver_due(node: &Rc<Node>, log: &Rc<Log>, now_ms: u64) -> Result<bool
         match record {
             Ok(Some(record)) => messages.extend(released(node, log, timed, &record)),
             Ok(None) => {
-                tracing::warn!(shard = %log.shard.id(), offset = timed.offset, "a timed message is gone and is not delivered")
+                tracing::warn!(shard = %log.shard.id(), offset = timed.offset, "a timed message is gone and is not delivered");
             }
             Err(error) => {
                 tracing::error!(shard = %log.shard.id(), offset = timed.offset, %error, "a timed message cannot be read and is not delivered");
