@@ -77,7 +77,8 @@ impl Transactions {
     /// A half was just appended to `log`.
     pub fn appended(&self, timing: &Timing, ticket: &Ticket, born_ms: i64, properties: &str, log: &Log) {
         let (due_ms, checks) = due_ms(timing, born_ms, ticket.store_ms, properties);
-        let half = Half { position: ticket.position, marks_from: marks_end(log), due_ms, checks };
+        let origin = ticket.queue_offset.0;
+        let half = Half { position: ticket.position, origin, marks_from: marks_end(log), due_ms, checks };
         self.opened(ticket.queue_offset, half);
     }
 
@@ -103,6 +104,11 @@ fn due_ms(timing: &Timing, born_ms: i64, stored_ms: i64, properties: &str) -> (i
     let checks = number(properties, properties::TRANSACTION_CHECK_TIMES).unwrap_or(0);
     let immunity = number(properties, properties::CHECK_IMMUNITY_TIME_IN_SECONDS).map(Duration::from_secs);
     (timing.due_ms(born_ms, stored_ms, checks, immunity), checks)
+}
+
+/// The offset under which the producer was first told of a half: a copy that a check made says so.
+fn origin(properties: &str, offset: u64) -> u64 {
+    number(properties, properties::TRAN_PREPARED_QUEUE_OFFSET).unwrap_or(offset)
 }
 
 fn number<T: std::str::FromStr>(properties: &str, name: &str) -> Option<T> {
@@ -150,7 +156,8 @@ pub async fn start(
         if !ended.contains(&offset) {
             let (due_ms, checks) =
                 due_ms(timing, record.born_timestamp(), record.store_timestamp(), record.properties());
-            log.transactions.opened(QueueOffset(offset), Half { position, marks_from, due_ms, checks });
+            let origin = origin(record.properties(), offset);
+            log.transactions.opened(QueueOffset(offset), Half { position, origin, marks_from, due_ms, checks });
         }
     })
     .await?;

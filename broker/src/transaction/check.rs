@@ -106,12 +106,16 @@ async fn replace(
 async fn ask(node: &Rc<Node>, log: &Rc<Log>, offset: u64, half: Half, mut message: Message) -> Result<(), String> {
     let checks = half.checks + 1;
     message.set(properties::WAIT, "false");
+    message.set(properties::TRAN_PREPARED_QUEUE_OFFSET, &half.origin.to_string());
     message.set(properties::TRANSACTION_CHECK_TIMES, &checks.to_string());
     let marks_from = marks_end(log);
     let Some(ticket) = replace(node, log, offset, &message).await? else { return Ok(()) };
     let due_ms = node.settings.transactions.timing.due_ms(message.born_timestamp, ticket.store_ms, checks, None);
     log.transactions.table.borrow_mut().remove(offset);
-    log.transactions.opened(ticket.queue_offset, Half { position: ticket.position, marks_from, due_ms, checks });
+    log.transactions.opened(
+        ticket.queue_offset,
+        Half { position: ticket.position, origin: half.origin, marks_from, due_ms, checks },
+    );
     log.safe(ticket.end).await.map_err(|error| error.to_string())?;
     note(node, log);
     let Some(group) = message.property(properties::PGROUP).map(str::to_owned) else {
@@ -152,6 +156,7 @@ fn id(host: Host, position: Position) -> String {
 /// The half as its producer sees it: with the topic and queue that it is for.
 fn question(node: &Node, mut message: Message, ticket: &ringmq_engine::Ticket) -> Vec<u8> {
     let _ = detour::restore(&mut message);
+    message.unset(&[properties::TRAN_PREPARED_QUEUE_OFFSET]);
     message.with_draft(node.settings.store_host, |draft| {
         let mut record = vec![0; draft.spec.encoded_len().unwrap_or(0)];
         let offset = i64::try_from(ticket.queue_offset.0).unwrap_or(i64::MAX);
@@ -191,6 +196,7 @@ async fn park(node: &Rc<Node>, log: &Rc<Log>, offset: u64, mut message: Message)
     topic.ok_or("there is no topic for parked halves")?;
     let number = u16::from(log.shard.id().get());
     let queue_id = detour::own_queue(node, names::TRANS_CHECK_MAX_TIME_TOPIC, number, 0);
+    message.unset(&[properties::TRAN_PREPARED_QUEUE_OFFSET]);
     message.topic = names::TRANS_CHECK_MAX_TIME_TOPIC.to_owned();
     message.queue_id = queue_id.ok_or("there is no queue for parked halves")?;
     let group = message.property(properties::PGROUP).unwrap_or_default().to_owned();

@@ -12,7 +12,7 @@ use ringmq_protocol::message::Record;
 use ringmq_protocol::properties::{self, sys_flag};
 use ringmq_rt::{Slice, spawn, wall_ms};
 
-use super::{Half, mark, note};
+use super::{Half, mark, note, origin};
 use crate::detour::{self, Detour};
 use crate::log::Log;
 use crate::mail::{Answer, Mail};
@@ -86,10 +86,14 @@ async fn end(node: &Rc<Node>, job: &EndJob) -> Result<(), Refusal> {
     }
     let record = log.shard.record_at(job.position).await.map_err(|error| Refusal::failed(error.to_string()))?;
     let record = record.ok_or_else(not_found)?;
-    let offset = check(job, &record)?;
+    let origin = check(job, &record)?;
     let released = if job.commit { Some(released(node, &record, job.position)?) } else { None };
     // From here to the append nothing waits, so a second end of this half finds it gone.
-    let Some(half) = log.transactions.table.borrow_mut().remove(offset) else {
+    let taken = {
+        let mut table = log.transactions.table.borrow_mut();
+        table.current(origin).and_then(|offset| table.remove(offset).map(|half| (offset, half)))
+    };
+    let Some((offset, half)) = taken else {
         // It was ended before, and this is a repetition.
         return Ok(());
     };
@@ -109,7 +113,7 @@ fn reopen(log: &Log, offset: u64, half: Half) {
     log.transactions.opened(QueueOffset(offset), half);
 }
 
-/// Whether the request is about this record, with RocketMQ's words; the half's offset if it is.
+/// Whether the request is about this record, with RocketMQ's words; the half's origin if it is.
 fn check(job: &EndJob, record: &Slice) -> Result<u64, Refusal> {
     let (half, _) = Record::parse(record).map_err(|_| not_found())?;
     if half.topic() != ringmq_protocol::names::TRANS_HALF_TOPIC {
@@ -132,7 +136,8 @@ fn check(job: &EndJob, record: &Slice) -> Result<u64, Refusal> {
         let remark = "Send message to broker failed, illegal operation: the transaction's own time to end is over";
         return Err(Refusal::new(ResponseCode::ILLEGAL_OPERATION, remark));
     }
-    u64::try_from(job.offset).map_err(|_| not_found())
+    let offset = u64::try_from(job.offset).map_err(|_| not_found())?;
+    Ok(origin(half.properties(), offset))
 }
 
 /// The message of a committed half, and its topic.
@@ -141,6 +146,7 @@ fn released(node: &Node, record: &Slice, half: Position) -> Result<(Message, std
     if !detour::restore(&mut message) {
         return Err(Refusal::failed("the prepared message does not say where it belongs"));
     }
+    message.unset(&[properties::TRAN_PREPARED_QUEUE_OFFSET]);
     message.sys_flag = sys_flag::with_transaction(message.sys_flag, sys_flag::TRANSACTION_COMMIT);
     message.prepared_offset = half.to_wire();
     let topic = node.topics.borrow().get(&message.topic).cloned();

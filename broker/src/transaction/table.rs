@@ -1,7 +1,7 @@
 //! The halves of transactions that nobody has ended yet, on one log shard. Pure: times come as arguments. Derived from
 //! the shard's queues of halves and of marks, and rebuilt from them at a start.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use ringmq_engine::Position;
@@ -10,6 +10,8 @@ use ringmq_engine::Position;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Half {
     pub position: Position,
+    /// The offset under which the producer was first told of it: each check moves it to another one.
+    pub origin: u64,
     /// Where the queue of marks stood when the half came: what ends it lies behind.
     pub marks_from: u64,
     /// When the producer is asked about it next, in milliseconds since 1970.
@@ -49,6 +51,8 @@ fn millis(duration: Duration) -> i64 {
 #[derive(Debug, Default)]
 pub struct HalfTable {
     halves: BTreeMap<u64, Half>,
+    /// Where each is now, by its origin.
+    origins: HashMap<u64, u64>,
     /// By the time of their next check.
     due: BTreeSet<(i64, u64)>,
 }
@@ -57,6 +61,7 @@ impl HalfTable {
     pub fn insert(&mut self, offset: u64, half: Half) {
         self.remove(offset);
         self.halves.insert(offset, half);
+        self.origins.insert(half.origin, offset);
         self.due.insert((half.due_ms, offset));
     }
 
@@ -64,7 +69,15 @@ impl HalfTable {
     pub fn remove(&mut self, offset: u64) -> Option<Half> {
         let half = self.halves.remove(&offset)?;
         self.due.remove(&(half.due_ms, offset));
+        if self.origins.get(&half.origin) == Some(&offset) {
+            self.origins.remove(&half.origin);
+        }
         Some(half)
+    }
+
+    /// Where the half is now that was first told of under this offset.
+    pub fn current(&self, origin: u64) -> Option<u64> {
+        self.origins.get(&origin).copied()
     }
 
     pub fn get(&self, offset: u64) -> Option<&Half> {
@@ -112,7 +125,13 @@ mod tests {
 
     fn half(offset: u64, due_ms: i64) -> Half {
         let shard = ShardId::new(0).unwrap();
-        Half { position: Position::new(shard, offset * 1000), marks_from: offset / 2, due_ms, checks: 0 }
+        Half {
+            position: Position::new(shard, offset * 1000),
+            origin: offset,
+            marks_from: offset / 2,
+            due_ms,
+            checks: 0,
+        }
     }
 
     #[test]
@@ -129,6 +148,19 @@ mod tests {
         assert!(table.remove(2).is_some());
         assert!(table.remove(2).is_none());
         assert_eq!(table.first_due(1000).unwrap().0, 0);
+    }
+
+    #[test]
+    fn a_half_that_a_check_moved_is_found_by_its_origin() {
+        let mut table = HalfTable::default();
+        table.insert(3, half(3, 0));
+        let moved = Half { origin: 3, checks: 1, ..half(8, 100) };
+        table.remove(3);
+        table.insert(8, moved);
+        assert_eq!(table.current(3), Some(8));
+        assert_eq!(table.current(8), None);
+        table.remove(8);
+        assert_eq!(table.current(3), None);
     }
 
     #[test]
