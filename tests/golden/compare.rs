@@ -28,9 +28,13 @@ pub(crate) struct Difference {
     pub(crate) scenario: String,
     /// The server's version; absent for both.
     pub(crate) server: Option<String>,
-    /// The line, or `*` for every one.
-    pub(crate) line: String,
-    /// The member, a path with dots between the names; absent for a line that only one of both has.
+    /// The lines; every one when there are none.
+    #[serde(default)]
+    pub(crate) lines: Vec<String>,
+    /// Only where both answers are refusals.
+    #[serde(default)]
+    pub(crate) refused: bool,
+    /// The member, a path with dots between the names, or `*` for any; absent for a line that only one of both has.
     pub(crate) member: Option<String>,
     /// What the recorded text begins with; absent for any value.
     pub(crate) apache: Option<String>,
@@ -164,34 +168,36 @@ impl Golden<'_> {
             .filter_map(|known| known.like.as_deref())
             .map(|like| (like, self.recorded_with(like)))
             .collect();
-        let mut met = BTreeSet::new();
+        // Which differences were met, and in which lines.
+        let mut met: BTreeSet<(usize, String)> = BTreeSet::new();
         let mut wrong = Vec::new();
         let mut found =
             |spot: &Spot<'_>, told: String| match known.iter().position(|known| known.covers(self, spot, &others)) {
-                Some(at) => drop(met.insert(at)),
+                Some(at) => drop(met.insert((at, spot.line.to_owned()))),
                 None => wrong.push(told),
             };
         for (name, members) in seen {
             if line_of(&golden, name).is_none() {
-                let spot = Spot { line: name, member: None, recorded: None, ours: Some(members) };
+                let spot = Spot { line: name, member: None, recorded: None, ours: Some(members), refused: false };
                 found(&spot, format!("`{name}` is not recorded: {members}"));
             }
         }
         for (name, expected) in &golden {
             let Some(members) = line_of(seen, name) else {
-                let spot = Spot { line: name, member: None, recorded: Some(expected), ours: None };
+                let spot = Spot { line: name, member: None, recorded: Some(expected), ours: None, refused: false };
                 found(&spot, format!("`{name}` is missing: {expected}"));
                 continue;
             };
+            let refused = [expected, members].iter().all(|line| line["code"].as_i64().is_some_and(|code| code != 0));
             let (apache, ours) = (leaves(expected), leaves(members));
             let members: BTreeSet<&String> = apache.keys().chain(ours.keys()).collect();
             for member in members {
-                let spot =
-                    Spot { line: name, member: Some(member), recorded: apache.get(member), ours: ours.get(member) };
+                let (recorded, ours) = (apache.get(member), ours.get(member));
+                let spot = Spot { line: name, member: Some(member), recorded, ours, refused };
                 if spot.recorded != spot.ours {
                     let show = |value: Option<&Value>| value.map_or("nothing".to_owned(), Value::to_string);
-                    let (recorded, ours) = (show(spot.recorded), show(spot.ours));
-                    found(&spot, format!("`{name}`: {member} is {ours}, recorded is {recorded}"));
+                    let told = format!("`{name}`: {member} is {}, recorded is {}", show(ours), show(recorded));
+                    found(&spot, told);
                 }
             }
         }
@@ -199,11 +205,11 @@ impl Golden<'_> {
             wrong.push("the lines come in another order".to_owned());
         }
         // A difference that is gone must leave the table. Those of every scenario need not occur in each.
-        for (at, known) in known.iter().enumerate() {
-            if known.is_only_of(self) && !met.contains(&at) {
-                let member = &known.member;
-                wrong.push(format!("differences.toml names `{}` {member:?}, where nothing differs", known.line));
-            }
+        for (at, known) in known.iter().enumerate().filter(|(_, known)| known.is_only_of(self)) {
+            let gone = known.lines.iter().filter(|line| !met.contains(&(at, (*line).clone())));
+            wrong.extend(
+                gone.map(|line| format!("differences.toml names `{line}` for `{}`: nothing differs", known.what)),
+            );
         }
         assert!(wrong.is_empty(), "{}\n{}", self.path().display(), wrong.join("\n"));
     }
@@ -216,6 +222,8 @@ struct Spot<'a> {
     member: Option<&'a str>,
     recorded: Option<&'a Value>,
     ours: Option<&'a Value>,
+    /// Whether both answers of the line are refusals.
+    refused: bool,
 }
 
 fn line_of<'a>(lines: &'a Seen, name: &str) -> Option<&'a Value> {
@@ -238,7 +246,8 @@ impl Difference {
     }
 
     fn covers(&self, golden: &Golden<'_>, spot: &Spot<'_>, others: &BTreeMap<&str, Vec<(String, Value)>>) -> bool {
-        if !self.is_of(golden) || (self.line != "*" && self.line != spot.line) {
+        let is_of_line = self.lines.is_empty() || self.lines.iter().any(|line| line == spot.line);
+        if !self.is_of(golden) || !is_of_line || (self.refused && !spot.refused) {
             return false;
         }
         if let Some(like) = &self.like {
@@ -249,6 +258,7 @@ impl Difference {
             };
         }
         let begins = |text: &String| spot.recorded.and_then(Value::as_str).is_some_and(|value| value.starts_with(text));
-        self.apache.as_ref().is_none_or(begins) && self.member.as_deref() == spot.member
+        let is_of_member = self.member.as_deref() == spot.member || self.member.as_deref() == Some("*");
+        self.apache.as_ref().is_none_or(begins) && is_of_member
     }
 }

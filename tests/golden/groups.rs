@@ -239,6 +239,7 @@ fn members_and_locks(setup: Setup) -> Scene {
     ids.sort();
     members.body = json!({ "consumerIdList": ids }).to_string().into_bytes();
     scene.observe_frame("members", &members);
+    scene.until("the retry topic has a route", |scene| scene.cluster.broker.route("%RETRY%billing"));
     scene.route("the retry topic's route", "%RETRY%billing");
     lock(&mut scene, "one locks two", LOCK, &queues("one", "billing", &[0, 1]));
     lock(&mut scene, "the other wants three", LOCK, &queues("other", "billing", &[1, 2, 3]));

@@ -171,7 +171,8 @@ impl Scene {
         let header = &frame.header;
         let mut members = Map::new();
         members.insert("code".to_owned(), header.code.into());
-        if let Some(remark) = &header.remark {
+        // None and an empty one look the same to every client.
+        if let Some(remark) = header.remark.as_ref().filter(|remark| !remark.is_empty()) {
             members.insert("remark".to_owned(), remark.as_str().into());
         }
         if !header.ext.is_empty() {

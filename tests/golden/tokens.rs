@@ -62,6 +62,8 @@ fn without_ports(text: &str) -> String {
     let mut parts = text.split("127.0.0.1:");
     let mut out = parts.next().unwrap_or_default().to_owned();
     for part in parts {
+        // Java writes an address without a name with a slash before it.
+        out.truncate(out.trim_end_matches('/').len());
         out.push_str("{client}");
         out.push_str(part.trim_start_matches(|c: char| c.is_ascii_digit()));
     }
