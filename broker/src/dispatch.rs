@@ -57,6 +57,7 @@ fn handler(code: RequestCode) -> Option<Handler> {
         | RequestCode::GET_ALL_SUBSCRIPTIONGROUP_CONFIG
         | RequestCode::GET_SUBSCRIPTIONGROUP_CONFIG
         | RequestCode::GET_ALL_CONSUMER_OFFSET
+        | RequestCode::GET_ALL_DELAY_OFFSET
         | RequestCode::GET_CONSUMER_CONNECTION_LIST
         | RequestCode::GET_PRODUCER_CONNECTION_LIST
         | RequestCode::GET_BROKER_RUNTIME_INFO
@@ -82,7 +83,8 @@ fn handler(code: RequestCode) -> Option<Handler> {
         | RequestCode::INVOKE_BROKER_TO_RESET_OFFSET
         | RequestCode::CLONE_GROUP_OFFSET
         | RequestCode::CONSUME_MESSAGE_DIRECTLY => ADMIN,
-        RequestCode::CLEAN_EXPIRED_CONSUMEQUEUE
+        RequestCode::RESUME_CHECK_HALF_MESSAGE
+        | RequestCode::CLEAN_EXPIRED_CONSUMEQUEUE
         | RequestCode::CLEAN_UNUSED_TOPIC
         | RequestCode::DELETE_EXPIRED_COMMITLOG => ADMIN,
         _ => return None,

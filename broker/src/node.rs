@@ -9,6 +9,7 @@ use ringmq_net::{ConnId, Registry};
 use ringmq_protocol::code::{RequestCode, ResponseCode};
 use ringmq_protocol::command::{Command, ExtWriter, ReplyHead};
 use ringmq_protocol::frame::FrameError;
+use ringmq_rt::Instant;
 use ringmq_rt::mesh::Post;
 use ringmq_rt::net::Outbox;
 use ringmq_rt::sync::Event;
@@ -56,6 +57,8 @@ pub struct Node {
     pub scratch: RefCell<Scratch>,
     pub deferred: Deferred,
     next_pick: Cell<u32>,
+    /// When the last event of a moved offset was told.
+    pub moved_told: Cell<Option<Instant>>,
     pub traffic: Traffic,
     /// Calls to clients of this shard.
     pub calls: CallsUnderWay,
@@ -89,6 +92,7 @@ impl Node {
             scratch: RefCell::default(),
             deferred: Deferred::default(),
             next_pick: Cell::new(0),
+            moved_told: Cell::new(None),
             traffic: Traffic::default(),
             calls: CallsUnderWay::default(),
             resets: Resets::default(),

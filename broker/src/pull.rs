@@ -20,6 +20,7 @@ use crate::filter::{self, Chosen, Selection};
 use crate::limits::{LOG_BUFFERS_SPARE, SHARD_OUTPUT_MAX};
 use crate::log::Log;
 use crate::mail::{Answer, Ask, Mail, PullJob, Told, status_name};
+use crate::moved;
 use crate::node::{CONTROL, Node, log_frame_error};
 use crate::refusal::Refusal;
 use crate::send::text;
@@ -305,6 +306,7 @@ fn respond(node: &Rc<Node>, job: &PullJob, batch: &ReadBatch) {
     if job.to.oneway {
         return;
     }
+    moved::tell(node, job, batch);
     let shard = job.to.conn.shard();
     let answered = PullJob { found: batch.records.len(), found_bytes: batch.bytes, ..job.clone() };
     if shard == node.me() {

@@ -4,6 +4,7 @@
 use std::rc::Rc;
 
 use ringmq_engine::{AppendError, Poisoned, Ticket};
+use ringmq_protocol::names;
 use ringmq_rt::wall_ms;
 
 use crate::log::Log;
@@ -75,6 +76,11 @@ pub async fn put_here(node: &Node, log: &Log, messages: &[Message]) -> Result<Ve
                 Ok(ticket) => {
                     if let Some(due_ms) = message.due_ms() {
                         log.timers.appended(due_ms);
+                    }
+                    if message.topic == names::TRANS_HALF_TOPIC {
+                        let timing = &node.settings.transactions.timing;
+                        let born_ms = message.born_timestamp;
+                        log.transactions.appended(timing, &ticket, born_ms, &message.properties, log);
                     }
                     break tickets.push(ticket);
                 }

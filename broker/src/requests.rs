@@ -3,6 +3,7 @@
 
 mod client_call;
 mod consume;
+mod later;
 pub mod queue;
 mod reply;
 mod reset;
@@ -155,6 +156,8 @@ async fn serve(control: &Rc<ControlShard>, job: &ControlJob, view: &HeaderView<'
         RequestCode::QUERY_CORRECTION_OFFSET => consume::correction(control, view).await,
         RequestCode::QUERY_CONSUME_QUEUE => queue::entries(control, view).await,
         RequestCode::GET_SYSTEM_TOPIC_LIST_FROM_BROKER => system_topics(control),
+        RequestCode::GET_ALL_DELAY_OFFSET => later::delay_offsets(control),
+        RequestCode::RESUME_CHECK_HALF_MESSAGE => later::resume_check(control, view).await,
         RequestCode::CLEAN_EXPIRED_CONSUMEQUEUE => Ok(clean_queues()),
         RequestCode::CLEAN_UNUSED_TOPIC => ask_all(control, || Ask::DropUnused).await,
         RequestCode::DELETE_EXPIRED_COMMITLOG => ask_all(control, || Ask::DropExpired).await,

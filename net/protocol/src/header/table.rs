@@ -326,6 +326,12 @@ headers! {
         topic: str => "topic", opt;
     }
 
+    /// Code 323.
+    ResumeCheckHalfMessage {
+        topic: str => "topic", opt;
+        msg_id: str => "msgId", req;
+    }
+
     /// Code 370.
     RecallMessage {
         producer_group: str => "producerGroup", opt;

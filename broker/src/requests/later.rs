@@ -1,0 +1,51 @@
+//! What tools ask about messages that are to come: how far delay levels are delivered, and to check a parked transaction
+//! again.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use ringmq_engine::Position;
+use ringmq_protocol::command::HeaderView;
+use ringmq_protocol::header::ResumeCheckHalfMessage;
+use ringmq_protocol::id::decode_offset_msg_id;
+use ringmq_protocol::{names, properties};
+
+use super::{Good, Outcome};
+use crate::control_shard::ControlShard;
+use crate::detour::own_queue;
+use crate::message::Message;
+use crate::refusal::Refusal;
+use crate::{delay, put, query};
+
+/// GET_ALL_DELAY_OFFSET: messages delivered, by level.
+pub(super) fn delay_offsets(control: &ControlShard) -> Outcome {
+    let tables = control.tables.borrow();
+    let shards = i32::from(control.node.log_shards());
+    let mut levels: BTreeMap<i32, i64> = BTreeMap::new();
+    for (queue, offset) in tables.offsets.queues(names::SCHEDULE_TOPIC, delay::GROUP).into_iter().flatten() {
+        // Each log shard has a queue of each level.
+        *levels.entry(queue / shards + 1).or_default() += offset;
+    }
+    let levels: Vec<String> = levels.iter().map(|(level, offset)| format!("\"{level}\":{offset}")).collect();
+    Ok(Good::body(format!("{{\"offsetTable\":{{{}}}}}", levels.join(",")).into_bytes()))
+}
+
+/// RESUME_CHECK_HALF_MESSAGE: a half that was parked after its last check is checked again, from the first check on.
+pub(super) async fn resume_check(control: &Rc<ControlShard>, view: &HeaderView<'_>) -> Outcome {
+    let node = &control.node;
+    let msg_id = ResumeCheckHalfMessage::decode(view)?.msg_id;
+    let missing = || Refusal::failed(format!("no parked half message is stored at msgId[{msg_id}]"));
+    let position = decode_offset_msg_id(&msg_id).and_then(|(_, position)| Position::from_wire(position));
+    let position = position.ok_or_else(missing)?;
+    let record = query::record_at(node, position).await?.ok_or_else(missing)?;
+    let mut half = Message::of_record(&record).map_err(|_| missing())?;
+    if half.topic != names::TRANS_CHECK_MAX_TIME_TOPIC {
+        return Err(missing());
+    }
+    let log = u16::from(position.shard().get());
+    half.queue_id = own_queue(node, names::TRANS_HALF_TOPIC, log, 0).ok_or_else(Refusal::not_ready)?;
+    half.topic = names::TRANS_HALF_TOPIC.to_owned();
+    half.set(properties::TRANSACTION_CHECK_TIMES, "0");
+    put::put_all(node, log, vec![half]).await?;
+    Ok(Good::default())
+}
