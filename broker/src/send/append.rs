@@ -149,7 +149,7 @@ pub(super) fn append_one(
     let detour = detour_of(node, log, header, &asked)?;
     let granted;
     if let Some(Detour::Level(level)) = detour
-        && level != asked.delay
+        && (level != asked.delay || asked.time.is_some())
     {
         granted = with_level(client, level);
         client = &granted;

@@ -61,9 +61,11 @@ pub(super) fn read_properties(bytes: &[u8]) -> Result<&str, Refusal> {
     std::str::from_utf8(bytes).map_err(|_| Refusal::failed("the properties are not UTF-8"))
 }
 
-/// The properties with another delay level.
+/// The properties with the delay level that was granted, which counts before any time.
 pub(super) fn with_level(client: &str, level: i32) -> String {
-    let mut properties = properties::without(client, &[properties::DELAY]);
+    const REPLACED: &[&str] =
+        &[properties::DELAY, properties::TIMER_DELAY_SEC, properties::TIMER_DELAY_MS, properties::TIMER_DELIVER_MS];
+    let mut properties = properties::without(client, REPLACED);
     // A number cannot hold a separator.
     let _ = properties::push(&mut properties, properties::DELAY, &level.to_string());
     properties

@@ -105,7 +105,6 @@ async fn replace(
 /// Moves the half to the end of its queue and asks a producer about it.
 async fn ask(node: &Rc<Node>, log: &Rc<Log>, offset: u64, half: Half, mut message: Message) -> Result<(), String> {
     let checks = half.checks + 1;
-    message.set(properties::WAIT, "false");
     message.set(properties::TRAN_PREPARED_QUEUE_OFFSET, &half.origin.to_string());
     message.set(properties::TRANSACTION_CHECK_TIMES, &checks.to_string());
     let marks_from = marks_end(log);
@@ -157,6 +156,7 @@ fn id(host: Host, position: Position) -> String {
 fn question(node: &Node, mut message: Message, ticket: &ringmq_engine::Ticket) -> Vec<u8> {
     let _ = detour::restore(&mut message);
     message.unset(&[properties::TRAN_PREPARED_QUEUE_OFFSET]);
+    message.set(properties::WAIT, "false");
     message.with_draft(node.settings.store_host, |draft| {
         let mut record = vec![0; draft.spec.encoded_len().unwrap_or(0)];
         let offset = i64::try_from(ticket.queue_offset.0).unwrap_or(i64::MAX);
