@@ -102,6 +102,16 @@ pub(crate) fn filter(version: &str, home: &Path) -> Command {
     java
 }
 
+/// One of the programs of the order and payment flow, on the client of `version`.
+pub(crate) fn orders(version: &str, program: &str, home: &Path) -> Command {
+    let out = built("orders", version);
+    let mut java = jvm("96m", home);
+    java.arg("-cp")
+        .arg(format!("{}:{}/*", out.join("build/classes").display(), out.join("lib").display()))
+        .arg(format!("ringmq.orders.{program}"));
+    java
+}
+
 /// The Java client of one version, with one of the two header encodings.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
