@@ -2,7 +2,7 @@
 //! with its own database, customers that never give up, and `kill -9` of a service or of the broker exactly at a step.
 //! In the end the books must balance.
 //!
-//! `RINGMQ_ORDERS_ROUNDS` says how many kills (2: a service, then the broker), `RINGMQ_ORDERS_SEED` repeats a run's,
+//! `RINGMQ_ORDERS_ROUNDS` says how many kills (2: the broker, then a service), `RINGMQ_ORDERS_SEED` repeats a run's,
 //! `RINGMQ_ORDERS_PER_ROUND` how many orders each (25), `RINGMQ_ORDERS_CLIENT` the client's version (4.9.8).
 #![expect(clippy::unwrap_used, reason = "a test says what failed by failing")]
 

@@ -169,6 +169,14 @@ fn post(port: u16, path: &str, form: &str) -> io::Result<BTreeMap<String, String
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let (head, body) = answer.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
+    // Who dies while it answers may have said a part of it.
+    let length = head
+        .lines()
+        .filter_map(|line| line.split_once(": "))
+        .find(|(name, _)| name.eq_ignore_ascii_case("Content-Length"));
+    if length.and_then(|(_, length)| length.parse().ok()) != Some(body.len()) {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
     let status = head.split(' ').nth(1).unwrap_or_default();
     if status.starts_with('5') {
         return Err(io::Error::other(body.to_owned()));

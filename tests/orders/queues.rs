@@ -50,20 +50,19 @@ pub(crate) fn unconsumed(connection: &mut Connection, orders: usize) -> Option<S
     if unpaid < i64::try_from(orders).unwrap() {
         return Some(format!("{unpaid} of {orders} times to pay have ended"));
     }
+    let mut waiting = Vec::new();
     for (group, topic) in SUBSCRIPTIONS {
-        for queue in 0..QUEUES {
-            let left = end(connection, topic, queue) - consumed(connection, group, topic, queue);
-            if left != 0 {
-                return Some(format!("{group} has {left} messages left in {topic}, queue {queue}"));
+        let retry = format!("%RETRY%{group}");
+        for (topic, queues) in [(topic, QUEUES), (&retry, 1)] {
+            let left: Vec<_> = (0..queues)
+                .map(|queue| end(connection, topic, queue) - consumed(connection, group, topic, queue))
+                .collect();
+            if left.iter().any(|left| *left != 0) {
+                waiting.push(format!("{group} has {left:?} messages left in the queues of {topic}"));
             }
         }
-        let retry = format!("%RETRY%{group}");
-        let left = end(connection, &retry, 0) - consumed(connection, group, &retry, 0);
-        if left != 0 {
-            return Some(format!("{group} has {left} messages to try again"));
-        }
     }
-    None
+    (!waiting.is_empty()).then(|| waiting.join(", "))
 }
 
 /// The groups that have dead letters.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -22,6 +22,9 @@ const UNPAID_LEVEL: &str = "6";
 
 /// How long a JVM may take to start on a busy machine, and a step until some customer gets there.
 const PATIENCE: Duration = Duration::from_secs(90);
+
+/// How often a run says what it still waits for.
+const SAY_WHY: Duration = Duration::from_secs(5);
 
 struct Service {
     arguments: Vec<String>,
@@ -124,14 +127,15 @@ impl Shop {
 
     /// Waits until nothing is under way: no message, no promise to send one, no order in between.
     pub(crate) fn wait_until_settled(&mut self, orders: usize, patience: Duration) {
-        let mut last = String::new();
+        let began = Instant::now();
+        let mut said = began;
         eventually("the shop has settled", patience, || {
             let cause = queues::unconsumed(&mut self.cluster.broker.connect(), orders)
                 .or_else(|| unsettled(&self.rows(), orders));
             let Some(cause) = cause else { return Some(()) };
-            if cause != last {
-                println!("waiting: {cause}");
-                last = cause;
+            if said.elapsed() > SAY_WHY {
+                println!("not settled after {:.0} s: {cause}", began.elapsed().as_secs_f32());
+                said = Instant::now();
             }
             None
         });

@@ -83,7 +83,6 @@ final class Service {
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
         consumer.setConsumeThreadMin(2);
         consumer.setConsumeThreadMax(2);
-        consumer.setPersistConsumerOffsetInterval(PERSIST_OFFSETS_MS);
         // After as many tries as the consume log allows, the broker makes it a dead letter.
         consumer.setMaxReconsumeTimes(ConsumeLog.RETRIES_MAX);
         return consumer;
@@ -93,5 +92,7 @@ final class Service {
         client.setNamesrvAddr(options.text("namesrv"));
         client.setHeartbeatBrokerInterval(HEARTBEAT_MS);
         client.setPollNameServerInterval(HEARTBEAT_MS);
+        // The clients of a process share what the first one of them has set.
+        client.setPersistConsumerOffsetInterval(PERSIST_OFFSETS_MS);
     }
 }
