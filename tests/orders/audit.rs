@@ -39,6 +39,15 @@ pub(crate) fn unsettled(rows: &[Value], orders: usize) -> Option<String> {
         .or_else(|| (noticed < confirmed).then(|| format!("{noticed} notices for {confirmed} confirmed orders")))
 }
 
+/// How many messages each group has given up.
+pub(crate) fn dead_by_group(rows: &[Value]) -> BTreeMap<&str, i64> {
+    let mut dead = BTreeMap::new();
+    for row in table(rows, "consume_log").filter(|row| row["status"] == "DEAD") {
+        *dead.entry(text(row, "group_name")).or_default() += 1;
+    }
+    dead
+}
+
 /// Everything that is known in the end.
 #[derive(Debug, Clone)]
 pub(crate) struct Books {

@@ -65,10 +65,15 @@ pub(crate) fn unconsumed(connection: &mut Connection, orders: usize) -> Option<S
     (!waiting.is_empty()).then(|| waiting.join(", "))
 }
 
+/// How many dead letters a group has.
+pub(crate) fn dead_letters(connection: &mut Connection, group: &str) -> i64 {
+    end(connection, &dead_letter_topic(group), 0)
+}
+
 /// The groups that have dead letters.
 pub(crate) fn with_dead_letters(connection: &mut Connection) -> Vec<&'static str> {
     let groups = SUBSCRIPTIONS.map(|(group, _)| group);
-    groups.into_iter().filter(|group| end(connection, &dead_letter_topic(group), 0) > 0).collect()
+    groups.into_iter().filter(|group| dead_letters(connection, group) > 0).collect()
 }
 
 pub(crate) fn dead_letter_topic(group: &str) -> String {

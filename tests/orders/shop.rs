@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::audit::unsettled;
+use super::audit::{dead_by_group, unsettled};
 use super::customers::{Doors, FROZEN, Goods};
 use super::kills::Kill;
 use super::queues;
 use super::support::process::Process;
 use super::support::server::{Cluster, Flush, Settings};
+use super::support::wire::Connection;
 use super::support::{eventually, java, ports};
 
 const SERVICES: [&str; 7] = ["stock", "coupon", "balance", "payment", "points", "log", "order"];
@@ -45,6 +46,23 @@ fn form(goods: &BTreeMap<String, i64>) -> String {
     fields.join("&")
 }
 
+/// What a service is told beyond what every one is.
+fn options(name: &str, goods: &Goods, port: &BTreeMap<&str, String>) -> Vec<(&'static str, String)> {
+    match name {
+        "stock" => vec![("--initial", form(&goods.stock))],
+        "coupon" => vec![("--initial", form(&goods.coupons))],
+        "balance" => vec![("--initial", form(&goods.balances))],
+        "points" => vec![("--frozen", FROZEN.to_owned())],
+        "order" => vec![
+            ("--stock", port["stock"].clone()),
+            ("--coupon", port["coupon"].clone()),
+            ("--balance", port["balance"].clone()),
+            ("--unpaid-level", UNPAID_LEVEL.to_owned()),
+        ],
+        _ => vec![],
+    }
+}
+
 impl Shop {
     pub(crate) fn open(version: &'static str, goods: &Goods) -> Shop {
         let property = |name, value: &str| (name, value.to_owned());
@@ -59,33 +77,16 @@ impl Shop {
             cluster.broker.create_topic(topic, queues::QUEUES);
         }
         let port: BTreeMap<_, _> = SERVICES.into_iter().map(|name| (name, ports::free().to_string())).collect();
-        let arguments = |name: &'static str| {
+        let mut services = BTreeMap::new();
+        for name in SERVICES {
             let database = cluster.folder.path().join(format!("{name}.db")).display().to_string();
             let common = [name, "--database", &database, "--namesrv", cluster.namesrv(), "--port", &port[name]];
-            let own: Vec<(&str, String)> = match name {
-                "stock" => vec![("--initial", form(&goods.stock))],
-                "coupon" => vec![("--initial", form(&goods.coupons))],
-                "balance" => vec![("--initial", form(&goods.balances))],
-                "points" => vec![("--frozen", FROZEN.to_owned())],
-                "order" => vec![
-                    ("--stock", port["stock"].clone()),
-                    ("--coupon", port["coupon"].clone()),
-                    ("--balance", port["balance"].clone()),
-                    ("--unpaid-level", UNPAID_LEVEL.to_owned()),
-                ],
-                _ => vec![],
-            };
-            let own = own.into_iter().flat_map(|(option, value)| [option.to_owned(), value]);
-            common.into_iter().map(str::to_owned).chain(own).collect::<Vec<_>>()
-        };
-        let services: BTreeMap<_, _> = SERVICES
-            .into_iter()
-            .map(|name| {
-                let arguments = arguments(name);
-                let process = Process::spawn(&mut command(version, &cluster, &arguments));
-                (name, Service { arguments, process, said: 0 })
-            })
-            .collect();
+            let own = options(name, goods, &port);
+            let own = own.iter().flat_map(|(option, value)| [*option, value]);
+            let arguments: Vec<_> = common.into_iter().chain(own).map(str::to_owned).collect();
+            let process = Process::spawn(&mut command(version, &cluster, &arguments));
+            services.insert(name, Service { arguments, process, said: 0 });
+        }
         services.values().for_each(wait_ready);
         let door = |name: &str| port[name].parse().unwrap();
         let doors = Doors { order: door("order"), payment: door("payment") };
@@ -130,8 +131,11 @@ impl Shop {
         let began = Instant::now();
         let mut said = began;
         eventually("the shop has settled", patience, || {
-            let cause = queues::unconsumed(&mut self.cluster.broker.connect(), orders)
-                .or_else(|| unsettled(&self.rows(), orders));
+            let mut broker = self.cluster.broker.connect();
+            let cause = queues::unconsumed(&mut broker, orders).or_else(|| {
+                let rows = self.rows();
+                unsettled(&rows, orders).or_else(|| missing_dead_letters(&mut broker, &rows))
+            });
             let Some(cause) = cause else { return Some(()) };
             if said.elapsed() > SAY_WHY {
                 println!("not settled after {:.0} s: {cause}", began.elapsed().as_secs_f32());
@@ -172,6 +176,14 @@ impl Shop {
         let text = String::from_utf8(output.stdout).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
     }
+}
+
+/// A consumer that died after it gave up, and before it said so, is given the message again.
+fn missing_dead_letters(broker: &mut Connection, rows: &[Value]) -> Option<String> {
+    dead_by_group(rows).into_iter().find_map(|(group, dead)| {
+        let letters = queues::dead_letters(broker, group);
+        (letters < dead).then(|| format!("{group} gave up {dead} messages and has {letters} dead letters"))
+    })
 }
 
 fn command(version: &str, cluster: &Cluster, arguments: &[String]) -> Command {
