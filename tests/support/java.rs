@@ -102,6 +102,20 @@ pub(crate) fn filter(version: &str, home: &Path) -> Command {
     java
 }
 
+/// One of the programs of the order and payment flow, on the client of `version`.
+pub(crate) fn orders(version: &str, program: &str, home: &Path) -> Command {
+    let out = built("orders", version);
+    let mut java = jvm("96m", home);
+    // The database driver unpacks its native library, and cannot remove it when it is killed.
+    java.arg(format!("-Dorg.sqlite.tmpdir={}", home.display()))
+        // A new retry topic is taken up at the next rebalance, which is 20 s away otherwise.
+        .arg("-Drocketmq.client.rebalance.waitInterval=2000")
+        .arg("-cp")
+        .arg(format!("{}:{}/*", out.join("build/classes").display(), out.join("lib").display()))
+        .arg(format!("ringmq.orders.{program}"));
+    java
+}
+
 /// The Java client of one version, with one of the two header encodings.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {

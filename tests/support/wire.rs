@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 pub(crate) const SEND_MESSAGE: i32 = 10;
 pub(crate) const PULL_MESSAGE: i32 = 11;
+pub(crate) const QUERY_CONSUMER_OFFSET: i32 = 14;
 pub(crate) const UPDATE_AND_CREATE_TOPIC: i32 = 17;
 pub(crate) const GET_MAX_OFFSET: i32 = 30;
 pub(crate) const GET_MIN_OFFSET: i32 = 31;
