@@ -1,4 +1,4 @@
-//! Creates a topic, sends to it, finds the message again, and deletes the topic: `admin NAMESRV [TOPIC]`. Brokers without
+//! Creates a topic, sends to it, shows what its queues hold, and deletes the topic: `admin NAMESRV [TOPIC]`. Brokers without
 //! access control take changes from their own host.
 
 use ringmq_client::admin::cluster_masters;
@@ -20,8 +20,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let producer = Producer::new(ProducerOptions::new("example-producer"), names)?;
     let receipt = producer.send(&Message::builder(&topic).key("order-7").body("a cup of tea"))?;
-    let found = admin.message_by_id(&receipt.offset_msg_id)?;
-    println!("{} has key {}", found.msg_id(), found.keys().unwrap_or("none"));
+    println!("{} is in queue {}", receipt.msg_id, receipt.queue.queue_id);
+    let route = admin.topic_route(&topic)?.ok_or("the topic has no route")?;
+    for (_, addr) in route.masters() {
+        for (queue, offsets) in admin.topic_stats(addr, &topic)?.offset_table {
+            println!("queue {}: offsets {} to {}", queue.queue_id, offsets.min_offset, offsets.max_offset);
+        }
+    }
 
     admin.delete_topic_in_cluster(None, &topic)?;
     println!("topic {topic} is gone");
