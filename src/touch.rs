@@ -21,13 +21,14 @@ const CONSUMER_GROUP: &str = "ringmq-tail";
 
 pub(crate) fn send(args: &SendArgs) -> Result<(), Failure> {
     log::init(LOG)?;
-    let mut message = Message::new(args.topic.as_str(), body(&args.text)?);
+    let mut builder = Message::builder(args.topic.as_str());
     if let Some(tag) = &args.tag {
-        message = message.with_tag(tag);
+        builder = builder.tag(tag);
     }
     if let Some(key) = &args.key {
-        message = message.with_key(key);
+        builder = builder.key(key);
     }
+    let message = builder.body(body(&args.text)?);
     let producer = Producer::new(ProducerOptions::new(PRODUCER_GROUP), NameServers::new(&args.cluster.namesrv)?)?;
     let receipt = producer.send(&message)?;
     let (queue, at) = (&receipt.queue, receipt.queue_offset);

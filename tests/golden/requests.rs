@@ -37,7 +37,8 @@ fn requests_with_replies(setup: Setup) -> Scene {
 fn requests_without_replies(setup: Setup) -> Scene {
     let mut scene = setup.start(&[]);
     scene.topic("orders");
-    let options = [("topic", "orders"), ("body", "a question"), ("timeout", "500")];
+    // Long enough for a cold JVM on a busy machine to have sent it.
+    let options = [("topic", "orders"), ("body", "a question"), ("timeout", "5000")];
     let lines = scene.act("request", "request", &options);
     let mut line = lines.into_iter().find(|line| line["event"] != "end").unwrap();
     // The message tells an id of its own and how long it took.

@@ -1,9 +1,10 @@
 //! Administration: one typed call a request code. What asks name servers is in `admin/namesrv.rs`, what asks one broker
-//! in `admin/broker.rs`, and what concerns topics, queues and groups there in files of their own.
+//! in `admin/broker.rs`, and what concerns topics, queues, groups and single messages there in files of their own.
 //!
 //! Calls name the broker by its address, because most of what tools do is done broker by broker.
 
 mod broker;
+mod find;
 mod group;
 mod namesrv;
 mod queue;

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::mem;
 use std::time::Instant;
 
-use ringmq_protocol::code::RequestCode;
-use ringmq_protocol::command::{Command, EncodeError, FLAG_ONEWAY};
+use ringmq_protocol::code::{RequestCode, ResponseCode};
+use ringmq_protocol::command::{Command, EncodeError, FLAG_ONEWAY, FLAG_RESPONSE, HeaderError, HeaderView};
 use ringmq_protocol::frame::{FrameHead, PREFIX_LEN, Serialize};
 
 use crate::error::Disconnect;
@@ -61,6 +61,36 @@ impl Received {
     pub fn number(&self, name: &str) -> Option<i64> {
         self.command.ext(name)?.parse().ok()
     }
+
+    /// Reads a typed header. For what servers ask, which is rare: the fields are written once more to be read.
+    pub(crate) fn header<T>(
+        &self,
+        decode: impl FnOnce(&HeaderView<'_>) -> Result<T, HeaderError>,
+    ) -> Result<T, HeaderError> {
+        let mut text = Vec::new();
+        self.command.encode(Serialize::Json, &mut text)?;
+        decode(&HeaderView::parse(Serialize::Json, &text)?)
+    }
+}
+
+/// What a client answers when a server asks it something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    pub code: ResponseCode,
+    pub remark: Option<String>,
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    /// Done as asked.
+    pub fn ok() -> Reply {
+        Reply { code: ResponseCode::SUCCESS, remark: None, body: Vec::new() }
+    }
+
+    /// Not done, and why.
+    pub fn refusal(code: ResponseCode, remark: impl Into<String>) -> Reply {
+        Reply { code, remark: Some(remark.into()), body: Vec::new() }
+    }
 }
 
 /// Names a call of one connection.
@@ -105,6 +135,14 @@ impl Conn {
     pub fn oneway(&mut self, request: &Request) -> Result<(), EncodeError> {
         let opaque = self.fresh_opaque();
         self.encode(request, opaque, FLAG_ONEWAY)
+    }
+
+    /// Encodes the answer to what the server asked.
+    pub fn answer(&mut self, asked: &Received, reply: &Reply) -> Result<(), EncodeError> {
+        let mut command = Command::request(reply.code.0, asked.command.opaque);
+        command.flag = FLAG_RESPONSE;
+        command.remark.clone_from(&reply.remark);
+        command.encode_frame(self.serialize, &reply.body, &mut self.outbox)
     }
 
     fn encode(&mut self, request: &Request, opaque: i32, flag: i32) -> Result<(), EncodeError> {
@@ -251,7 +289,14 @@ mod tests {
         let mut frame = Vec::new();
         Command::request(40, 7).encode_frame(Serialize::Json, &[], &mut frame).unwrap();
         let events = conn.receive(&frame).unwrap();
-        assert!(matches!(&events[..], [Event::Asked(asked)] if asked.command.code == 40));
+        let [Event::Asked(asked)] = &events[..] else { panic!("{events:?}") };
+        assert_eq!(asked.command.code, 40);
+        conn.answer(asked, &Reply::refusal(ResponseCode::SYSTEM_ERROR, "no")).unwrap();
+        let bytes = conn.take_outgoing();
+        let head = FrameHead::parse(bytes.first_chunk().unwrap()).unwrap();
+        let answer = Command::decode(head.serialize, &bytes[PREFIX_LEN..head.body_start()]).unwrap();
+        assert!(answer.is_response());
+        assert_eq!((answer.opaque, answer.code, answer.remark.as_deref()), (7, 1, Some("no")));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! callers decide by the code and people read the remark.
 
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ringmq_protocol::batch::BatchError;
@@ -56,6 +57,33 @@ pub enum Error {
     /// The tag expression of a subscription has no tag.
     #[error("{expression:?} is not a tag expression")]
     Filter { expression: String },
+    /// As many sends are under way as there may be, and none of them ended while this one waited.
+    #[error("{places} sends are under way already, and none of them ended in time; send slower or raise async_max")]
+    Full { places: usize },
+    /// Nobody replied to a request in time; whether somebody has it is not known.
+    #[error("nobody replied to request {correlation_id} on topic {topic} within {after:?}")]
+    NoReply { topic: String, correlation_id: String, after: Duration },
+    /// A message that is no request, or has lost what a reply needs.
+    #[error("the message {msg_id} cannot be replied to: it has no property {missing}")]
+    NotARequest { msg_id: String, missing: &'static str },
+    /// A half message was stored, but where is not known, so the transaction cannot be ended from here. The broker asks.
+    #[error("the broker's answer does not say where half message {msg_id} is; the broker will ask what became of it")]
+    HalfNotFound { msg_id: String },
+    /// The offsets of a broadcasting consumer cannot be read or written.
+    #[error("the offsets in {}: {reason}", .path.display())]
+    OffsetFile { path: PathBuf, reason: io::Error },
+    /// A line of that file is not what this client writes.
+    #[error("the offsets in {}: line {line} is not a topic, a broker, a queue and an offset", .path.display())]
+    OffsetLine { path: PathBuf, line: usize },
+    /// A consumer cannot start like this.
+    #[error("the consumer of group {group} cannot start: {fault}")]
+    Consumer { group: String, fault: ConsumerFault },
+    /// The queue is not one that this consumer reads.
+    #[error("queue {queue_id} of topic {topic} at {broker_name} has no position; seek first")]
+    NoPosition { topic: String, broker_name: String, queue_id: i32 },
+    /// Not an id that a broker gives.
+    #[error("{id:?} is not a broker's message id: 32 or 56 hexadecimal digits that name its address and a position")]
+    MessageId { id: String },
     /// The operating system gives no more threads.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
@@ -87,8 +115,21 @@ pub enum MessageFault {
     Topic(#[from] NameError),
     #[error("a batch holds at least one message, all of one topic, none delayed and none for a retry topic")]
     Batch,
+    #[error("a message of a transaction cannot be delayed")]
+    DelayedHalf,
     #[error(transparent)]
     BatchBody(#[from] BatchError),
+}
+
+/// Why a consumer's options make no sense.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum ConsumerFault {
+    #[error("it subscribes to no topic")]
+    NoSubscription,
+    #[error("it needs at least one thread")]
+    NoThread,
+    #[error("its limits leave no room for a message")]
+    NoRoom,
 }
 
 /// How a connection ended.

@@ -1,8 +1,10 @@
 //! Messages as applications see them: one to be sent, and one that was received.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use ringmq_protocol::compress;
+use ringmq_protocol::header::PushReply;
 use ringmq_protocol::id::offset_msg_id;
 use ringmq_protocol::message::{BODY_MAX_DEFAULT, Record, RecordError};
 use ringmq_protocol::properties;
@@ -26,6 +28,8 @@ pub struct Message {
     pub flag: i32,
     /// 1 to 18 of the broker's delay levels; 0: at once.
     pub delay_level: u8,
+    /// When consumers may see it, in ms since 1970. RocketMQ has it from 5.0 on; other brokers refuse or ignore it.
+    pub deliver_at_ms: Option<i64>,
     /// Whether the reply waits for the flush and the slave that the broker is configured to wait for.
     pub wait_store: bool,
     /// The application's own properties, in the order in which they were set.
@@ -37,28 +41,9 @@ impl Message {
         Message { topic: topic.into(), body: body.into(), wait_store: true, ..Message::default() }
     }
 
-    #[must_use]
-    pub fn with_tag(mut self, tag: impl Into<String>) -> Message {
-        self.tag = Some(tag.into());
-        self
-    }
-
-    #[must_use]
-    pub fn with_key(mut self, key: impl Into<String>) -> Message {
-        self.keys.push(key.into());
-        self
-    }
-
-    #[must_use]
-    pub fn with_property(mut self, name: impl Into<String>, value: impl Into<String>) -> Message {
-        self.properties.push((name.into(), value.into()));
-        self
-    }
-
-    #[must_use]
-    pub fn with_delay_level(mut self, level: u8) -> Message {
-        self.delay_level = level;
-        self
+    /// A message with more than a topic and a body: set the parts, then give the body.
+    pub fn builder(topic: impl Into<String>) -> MessageBuilder {
+        MessageBuilder { message: Message::new(topic, Vec::new()) }
     }
 
     pub(crate) fn fault(&self, fault: MessageFault) -> Error {
@@ -79,9 +64,15 @@ impl Message {
         Ok(())
     }
 
-    /// The property string, with the unique key and what RocketMQ's own fields become.
-    pub(crate) fn property_string(&self, unique_key: &str) -> Result<String> {
+    /// Whether consumers see it later than the broker has it.
+    pub(crate) fn is_delayed(&self) -> bool {
+        self.delay_level > 0 || self.deliver_at_ms.is_some()
+    }
+
+    /// The property string, with the unique key, what RocketMQ's own fields become, and `extra`.
+    pub(crate) fn property_string(&self, unique_key: &str, extra: &[(&str, &str)]) -> Result<String> {
         let delay = self.delay_level.to_string();
+        let deliver_at = self.deliver_at_ms.map(|at| at.to_string());
         let keys = self.keys.join(" ");
         let own = [
             (properties::UNIQ_KEY, Some(unique_key)),
@@ -89,10 +80,12 @@ impl Message {
             (properties::TAGS, self.tag.as_deref()),
             (properties::KEYS, Some(keys.as_str()).filter(|keys| !keys.is_empty())),
             (properties::DELAY, Some(delay.as_str()).filter(|_| self.delay_level > 0)),
+            (properties::TIMER_DELIVER_MS, deliver_at.as_deref()),
         ];
+        let extra = extra.iter().map(|(name, value)| (*name, Some(*value)));
         let refused = |name: &str, fault| self.fault(MessageFault::Property { name: name.to_owned(), fault });
         let mut text = String::new();
-        for (name, value) in own {
+        for (name, value) in own.into_iter().chain(extra) {
             if let Some(value) = value {
                 properties::push(&mut text, name, value).map_err(|e| refused(name, e))?;
             }
@@ -105,6 +98,64 @@ impl Message {
             return Err(self.fault(MessageFault::PropertiesTooLong { len: text.len(), max: PROPERTIES_MAX }));
         }
         Ok(text)
+    }
+}
+
+/// A [`Message`] in the making: `Message::builder("orders").tag("new").key("order-7").body("a cup of tea")`.
+#[derive(Debug, Clone)]
+#[must_use = "a message is complete with its body"]
+pub struct MessageBuilder {
+    message: Message,
+}
+
+impl MessageBuilder {
+    /// The tag that subscriptions choose by.
+    pub fn tag(mut self, tag: impl Into<String>) -> MessageBuilder {
+        self.message.tag = Some(tag.into());
+        self
+    }
+
+    /// One more key that the message can be found by.
+    pub fn key(mut self, key: impl Into<String>) -> MessageBuilder {
+        self.message.keys.push(key.into());
+        self
+    }
+
+    /// One more property of the application's own; SQL92 subscriptions see it.
+    pub fn property(mut self, name: impl Into<String>, value: impl Into<String>) -> MessageBuilder {
+        self.message.properties.push((name.into(), value.into()));
+        self
+    }
+
+    pub fn flag(mut self, flag: i32) -> MessageBuilder {
+        self.message.flag = flag;
+        self
+    }
+
+    /// Consumers see it after the broker's delay of that level, 1 to 18; RocketMQ's levels are 1s 5s 10s 30s 1m 2m to
+    /// 10m 20m 30m 1h 2h.
+    pub fn delay_level(mut self, level: u8) -> MessageBuilder {
+        self.message.delay_level = level;
+        self
+    }
+
+    /// Consumers see it at that time. For brokers of RocketMQ 5 with the timer; RingMQ refuses it.
+    pub fn deliver_at(mut self, at: SystemTime) -> MessageBuilder {
+        let ms = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        self.message.deliver_at_ms = Some(i64::try_from(ms).unwrap_or(i64::MAX));
+        self
+    }
+
+    /// The answer does not wait for the flush and the slave.
+    pub fn without_waiting(mut self) -> MessageBuilder {
+        self.message.wait_store = false;
+        self
+    }
+
+    /// The message, complete.
+    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Message {
+        self.message.body = body.into();
+        self.message
     }
 }
 
@@ -160,6 +211,40 @@ impl ReceivedMessage {
         }
     }
 
+    /// A reply as the broker pushes it to the client that waits for it.
+    pub(crate) fn of_reply(header: &PushReply, body: &[u8]) -> ReceivedMessage {
+        let unpacked = compress::decompress(header.sys_flag, body, UNPACKED_MAX);
+        let packed = unpacked.is_err();
+        let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        ReceivedMessage {
+            topic: header.topic.clone(),
+            broker_name: String::new(),
+            queue_id: header.queue_id,
+            queue_offset: 0,
+            position: 0,
+            body: unpacked.ok().flatten().unwrap_or_else(|| body.to_vec()),
+            packed,
+            flag: header.flag,
+            sys_flag: header.sys_flag,
+            born_timestamp: header.born_timestamp,
+            born_host: host(&header.born_host).unwrap_or(nowhere),
+            store_timestamp: header.store_timestamp,
+            store_host: host(&header.store_host).unwrap_or(nowhere),
+            reconsume_times: header.reconsume_times.unwrap_or(0),
+            properties: properties::iter(header.properties.as_deref().unwrap_or_default()).map(owned).collect(),
+        }
+    }
+
+    /// A message of a retry topic goes by the topic that it was first sent to.
+    pub(crate) fn restore_topic(&mut self) {
+        if names::is_retry(&self.topic)
+            && let Some(topic) = self.property(properties::RETRY_TOPIC).map(str::to_owned)
+        {
+            self.topic = topic;
+        }
+    }
+
     /// A property; of several with the same name the last counts.
     pub fn property(&self, name: &str) -> Option<&str> {
         self.properties.iter().rev().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
@@ -185,6 +270,11 @@ impl ReceivedMessage {
     }
 }
 
+/// An address as Java prints it, with or without the slash.
+fn host(text: &str) -> Option<SocketAddr> {
+    text.trim_start_matches('/').parse().ok()
+}
+
 /// Every record of a reply's body.
 pub(crate) fn decode_records(mut body: &[u8], broker_name: &str) -> Result<Vec<ReceivedMessage>, RecordError> {
     let mut messages = Vec::new();
@@ -202,18 +292,28 @@ mod tests {
 
     #[test]
     fn the_property_string_holds_what_was_set() {
-        let message = Message::new("T", "x").with_tag("A").with_key("k1").with_key("k2").with_property("own", "1");
-        let text = message.with_delay_level(3).property_string("ID").unwrap();
+        let built = Message::builder("T").tag("A").key("k1").key("k2").property("own", "1").delay_level(3);
+        let at = UNIX_EPOCH + std::time::Duration::from_millis(1500);
+        let message = built.deliver_at(at).without_waiting().body("x");
+        let text = message.property_string("ID", &[("TTL", "5")]).unwrap();
         let found: Vec<_> = properties::iter(&text).collect();
-        let want =
-            [("UNIQ_KEY", "ID"), ("WAIT", "true"), ("TAGS", "A"), ("KEYS", "k1 k2"), ("DELAY", "3"), ("own", "1")];
+        let want = [
+            ("UNIQ_KEY", "ID"),
+            ("WAIT", "false"),
+            ("TAGS", "A"),
+            ("KEYS", "k1 k2"),
+            ("DELAY", "3"),
+            ("TIMER_DELIVER_MS", "1500"),
+            ("TTL", "5"),
+            ("own", "1"),
+        ];
         assert_eq!(found, want);
     }
 
     #[test]
     fn what_a_broker_would_refuse_does_not_leave() {
         let refused = |message: Message| {
-            let built = message.check(10).and_then(|()| message.property_string("ID"));
+            let built = message.check(10).and_then(|()| message.property_string("ID", &[]));
             assert!(matches!(built, Err(Error::Message { .. })), "{message:?}");
         };
         refused(Message::new("T", ""));
@@ -221,9 +321,9 @@ mod tests {
         refused(Message::new("", "x"));
         refused(Message::new("with blank", "x"));
         refused(Message::new("SCHEDULE_TOPIC_XXXX", "x"));
-        refused(Message::new("T", "x").with_property("TAGS", "mine"));
-        refused(Message::new("T", "x").with_property("a\u{1}b", "1"));
-        refused(Message::new("T", "x").with_property("a", "1\u{2}"));
-        refused(Message::new("T", "x").with_property("a", "1".repeat(PROPERTIES_MAX)));
+        refused(Message::builder("T").property("TAGS", "mine").body("x"));
+        refused(Message::builder("T").property("a\u{1}b", "1").body("x"));
+        refused(Message::builder("T").property("a", "1\u{2}").body("x"));
+        refused(Message::builder("T").property("a", "1".repeat(PROPERTIES_MAX)).body("x"));
     }
 }

@@ -3,338 +3,192 @@
 //!
 //! A send that was not answered may have been stored all the same. It is tried again, as every RocketMQ producer does,
 //! so a message can arrive twice, under the same unique key.
+//!
+//! `prepare` turns messages into requests, `sending` is one send as a call, `flights` the sends that nobody waits for,
+//! `transaction` and `request` what their names say.
 
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
+mod flights;
+mod options;
+pub(crate) mod prepare;
+mod request;
+pub(crate) mod sending;
+mod transaction;
 
-use ringmq_protocol::batch::{BatchMessage, push_message};
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex};
+
 use ringmq_protocol::body::{HeartbeatData, MessageQueue, ProducerData};
-use ringmq_protocol::code::{RequestCode, ResponseCode};
-use ringmq_protocol::compress::deflate;
-use ringmq_protocol::header::{Names, SendRequest, UnregisterClient};
-use ringmq_protocol::names::{self, AUTO_CREATE_TOPIC_KEY, GROUP_NAME_MAX_V4};
-use ringmq_protocol::properties::sys_flag;
+use ringmq_protocol::code::RequestCode;
+use ringmq_protocol::names::{self, GROUP_NAME_MAX_V4};
 
-use crate::conn::{Received, Request};
-use crate::driver::blocking::{Options, Remoting, lock, refused};
-use crate::error::{Ability, BadReply, Error, MessageFault, Result};
-use crate::heartbeat::Heart;
-use crate::identity::{Identity, now_ms};
-use crate::message::{BODY_MAX, Message};
-use crate::route::{NameServers, QueuePicker, Route, Routes};
+use self::flights::Flights;
+pub use self::options::{ProducerOptions, SendReceipt, SendStatus};
+use self::prepare::Prepared;
+use self::request::Waiting;
+use self::sending::{Sending, no_broker};
+pub use self::transaction::{TransactionProducer, TransactionState};
+use crate::conn::Received;
+use crate::driver::blocking::lock;
+use crate::error::{Disconnect, Error, Result};
+use crate::message::Message;
+use crate::route::NameServers;
+use crate::session::Session;
 
-/// The codes after which RocketMQ's producers try another broker (`retryResponseCodes`).
-const RETRIED: [ResponseCode; 8] = [
-    ResponseCode::SYSTEM_ERROR,
-    ResponseCode::SYSTEM_BUSY,
-    ResponseCode::SERVICE_NOT_AVAILABLE,
-    ResponseCode::NO_PERMISSION,
-    ResponseCode::TOPIC_NOT_EXIST,
-    ResponseCode::NO_BUYER_ID,
-    ResponseCode::NOT_IN_CURRENT_UNIT,
-    ResponseCode::GO_AWAY,
-];
+/// What a broker asks about half messages, and its address.
+type OnCheck = Box<dyn Fn(&str, &Received) + Send + Sync>;
 
-/// How a producer sends. The defaults are those of RocketMQ's Java client.
-#[derive(Debug, Clone)]
-pub struct ProducerOptions {
-    pub group: String,
-    /// For one send, all tries together.
-    pub send_timeout: Duration,
-    /// Tries after the first.
-    pub retries: u32,
-    /// Bodies of this length and above are compressed with zlib; `None`: never.
-    pub compress_above: Option<usize>,
-    pub compress_level: u32,
-    pub body_max: usize,
-    /// Queues of a topic that the broker creates because of a message for it.
-    pub new_topic_queues: i32,
-    pub connection: Options,
-}
-
-impl ProducerOptions {
-    pub fn new(group: impl Into<String>) -> ProducerOptions {
-        ProducerOptions {
-            group: group.into(),
-            send_timeout: Duration::from_secs(3),
-            retries: 2,
-            compress_above: Some(4096),
-            compress_level: 5,
-            body_max: BODY_MAX,
-            new_topic_queues: 4,
-            connection: Options::default(),
-        }
-    }
-}
-
-/// What the broker did with a message it stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SendStatus {
-    /// As durable as the broker is configured to make it.
-    Stored,
-    /// Stored; the flush was not over in time.
-    FlushDiskTimeout,
-    /// Stored; the slave did not have it in time.
-    FlushSlaveTimeout,
-    /// Stored; there is no slave to have it.
-    SlaveNotAvailable,
-}
-
-impl SendStatus {
-    fn of(code: ResponseCode) -> Option<SendStatus> {
-        match code {
-            ResponseCode::SUCCESS => Some(SendStatus::Stored),
-            ResponseCode::FLUSH_DISK_TIMEOUT => Some(SendStatus::FlushDiskTimeout),
-            ResponseCode::FLUSH_SLAVE_TIMEOUT => Some(SendStatus::FlushSlaveTimeout),
-            ResponseCode::SLAVE_NOT_AVAILABLE => Some(SendStatus::SlaveNotAvailable),
-            _ => None,
-        }
-    }
-}
-
-/// A message that the broker has stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SendReceipt {
-    pub status: SendStatus,
-    /// The unique key, which users call the message id.
-    pub msg_id: String,
-    /// The broker's id; of a batch, all of them, separated by commas.
-    pub offset_msg_id: String,
-    pub queue: MessageQueue,
-    /// Of a batch, that of its first message.
-    pub queue_offset: i64,
-}
-
-/// Sends messages; any number of threads may share it.
+/// Sends messages; any number of threads may share it. Dropping it waits for what [`send_async`](Producer::send_async)
+/// has under way.
 #[derive(Debug)]
 pub struct Producer {
-    options: ProducerOptions,
-    remoting: Remoting,
-    routes: Routes,
-    identity: Identity,
-    picker: Mutex<QueuePicker>,
-    heart: Heart,
-}
-
-/// What goes over the wire for one message or one batch.
-struct Prepared<'a> {
-    code: RequestCode,
-    topic: &'a str,
-    msg_id: String,
-    properties: String,
-    body: Vec<u8>,
-    sys_flag: i32,
-    flag: i32,
+    // Before the session, so that its thread ends while there are connections.
+    flights: Mutex<Option<Arc<Flights>>>,
+    sending: Arc<Sending>,
+    waiting: Arc<Waiting>,
 }
 
 impl Producer {
     pub fn new(options: ProducerOptions, name_servers: NameServers) -> Result<Producer> {
+        Producer::open(options, name_servers, None)
+    }
+
+    fn open(options: ProducerOptions, name_servers: NameServers, on_check: Option<OnCheck>) -> Result<Producer> {
         names::check_group(&options.group, GROUP_NAME_MAX_V4)?;
-        let remoting = Remoting::new(options.connection.clone());
-        let identity = Identity::towards(name_servers.addrs().first().map(String::as_str));
-        let (client_id, group_name) = (identity.client_id.clone(), options.group.clone());
-        let content = move || HeartbeatData {
-            client_id: client_id.clone(),
-            producer_data_set: vec![ProducerData { group_name: group_name.clone() }],
-            ..HeartbeatData::default()
+        let waiting = Arc::new(Waiting::default());
+        let replies = Arc::clone(&waiting);
+        let on_asked = move |addr: &str, received: &Received| match RequestCode(received.command.code) {
+            RequestCode::PUSH_REPLY_MESSAGE_TO_CLIENT => Some(replies.take(received)),
+            RequestCode::CHECK_TRANSACTION_STATE => {
+                on_check.as_ref()?(addr, received);
+                Some(crate::conn::Reply::ok())
+            }
+            _ => None,
         };
-        let heart = Heart::start(remoting.clone(), Box::new(content))?;
-        let routes = Routes::new(remoting.clone(), name_servers, options.send_timeout);
-        let picker = Mutex::new(QueuePicker::starting_at(identity.salt() as usize));
-        Ok(Producer { options, remoting, routes, identity, picker, heart })
+        let group_name = options.group.clone();
+        let content = move |client_id: String| -> Box<crate::heartbeat::Content> {
+            Box::new(move || HeartbeatData {
+                client_id: client_id.clone(),
+                producer_data_set: vec![ProducerData { group_name: group_name.clone() }],
+                ..HeartbeatData::default()
+            })
+        };
+        let (connection, timeout) = (options.connection.clone(), options.send_timeout);
+        let session = Session::open(name_servers, &connection, timeout, content, Box::new(on_asked))?;
+        let sending = Arc::new(Sending::new(options, Arc::new(session)));
+        Ok(Producer { flights: Mutex::default(), sending, waiting })
     }
 
     pub fn client_id(&self) -> &str {
-        &self.identity.client_id
+        &self.sending.session.identity.client_id
+    }
+
+    /// The queues of a topic that can be sent to; of a topic that does not exist yet, those it will have.
+    pub fn queues(&self, topic: &str) -> Result<Vec<MessageQueue>> {
+        Ok(self.sending.route(topic)?.write_queues())
     }
 
     /// Sends one message and waits until the broker has stored it.
     pub fn send(&self, message: &Message) -> Result<SendReceipt> {
-        self.send_prepared(&self.prepare(message)?)
+        self.sending.send(&self.sending.prepare(message, &[])?)
     }
 
     /// Sends to this queue and no other; there is no second try.
     pub fn send_to(&self, message: &Message, queue: &MessageQueue) -> Result<SendReceipt> {
-        let prepared = self.prepare(message)?;
-        let route = self.route(prepared.topic)?;
-        self.send_once(&prepared, queue, master(&route, queue)?, self.options.send_timeout)
+        self.sending.send_to(&self.sending.prepare(message, &[])?, queue)
+    }
+
+    /// Sends messages with the same order key to the same queue, where an orderly consumer gets them in the order of
+    /// these calls. For as long as the topic has the same queues: order is lost while their number changes. There is no
+    /// second try, which could overtake.
+    pub fn send_ordered(&self, message: &Message, order_key: impl Hash) -> Result<SendReceipt> {
+        let prepared = self.sending.prepare(message, &[])?;
+        let mut queues = self.queues(&message.topic)?;
+        queues.sort_unstable();
+        // The hasher of std without keys: the same in every process of one build.
+        let mut hasher = DefaultHasher::new();
+        order_key.hash(&mut hasher);
+        let at = hasher.finish().checked_rem(queues.len() as u64).ok_or_else(|| no_broker(&message.topic))?;
+        self.sending.send_to(&prepared, &queues[at as usize])
     }
 
     /// Sends messages of one topic as one, to one queue; all are stored or none.
     pub fn send_batch(&self, messages: &[Message]) -> Result<SendReceipt> {
-        self.send_prepared(&self.prepare_batch(messages)?)
+        let prepared = Prepared::batch(messages, &self.sending.options, &self.sending.session.identity)?;
+        self.sending.send(&prepared)
     }
 
     /// Sends and does not ask what became of it.
     pub fn send_oneway(&self, message: &Message) -> Result<()> {
-        let prepared = self.prepare(message)?;
-        let route = self.route(prepared.topic)?;
-        let queues = route.write_queues();
-        let queue = lock(&self.picker).pick(&queues, None, Instant::now()).cloned();
-        let queue = queue.ok_or_else(|| no_broker(prepared.topic))?;
-        let addr = master(&route, &queue)?;
-        self.heart.introduce_soon(addr);
-        self.remoting.oneway(addr, &self.request(&prepared, &queue))
+        let prepared = self.sending.prepare(message, &[])?;
+        let target = self.sending.target(&prepared.topic, None)?;
+        let session = &self.sending.session;
+        session.heart.introduce_soon(&target.addr);
+        session.remoting.oneway(&target.addr, &prepared.request(&self.sending.options, &target.queue))
     }
 
-    fn send_prepared(&self, prepared: &Prepared<'_>) -> Result<SendReceipt> {
-        let deadline = Instant::now() + self.options.send_timeout;
-        let mut failed: Option<(String, Error)> = None;
-        for _ in 0..=self.options.retries {
-            let now = Instant::now();
-            let left = deadline.saturating_duration_since(now);
-            if left.is_zero() {
-                break;
-            }
-            match self.try_once(prepared, failed.as_ref().map(|(broker, _)| broker.as_str()), left) {
-                Ok(receipt) => return Ok(receipt),
-                Err((Some(broker), error)) if is_retried(&error) => {
-                    tracing::debug!(topic = prepared.topic, broker, %error, "a send failed");
-                    lock(&self.picker).failed(&broker, Instant::now());
-                    self.routes.forget(prepared.topic);
-                    failed = Some((broker, error));
-                }
-                Err((_, error)) => return Err(error),
-            }
-        }
-        Err(failed.map_or_else(|| no_broker(prepared.topic), |(_, error)| error))
+    /// Sends and goes on; the ticket tells what became of it. Waits only where [`ProducerOptions::async_max`] sends are
+    /// under way already, at most as long as a send may take.
+    pub fn send_async(&self, message: &Message) -> Result<SendTicket> {
+        let (sender, receiver) = mpsc::channel();
+        self.send_then(message, move |result| {
+            // A ticket that was thrown away needs no result.
+            let _ = sender.send(result);
+        })?;
+        Ok(SendTicket { receiver })
     }
 
-    /// One try; an error comes with the broker that it is about, if it got so far.
-    fn try_once(
+    /// As [`send_async`](Producer::send_async), with a function that is called once with the result, mostly on a thread
+    /// of the producer. It holds up the other results while it runs, and must not drop the producer.
+    pub fn send_then(
         &self,
-        prepared: &Prepared<'_>,
-        just_failed: Option<&str>,
-        left: Duration,
-    ) -> Result<SendReceipt, (Option<String>, Error)> {
-        let route = self.route(prepared.topic).map_err(|e| (None, e))?;
-        let queues = route.write_queues();
-        let queue = lock(&self.picker).pick(&queues, just_failed, Instant::now()).cloned();
-        let queue = queue.ok_or_else(|| (None, no_broker(prepared.topic)))?;
-        let addr = master(&route, &queue).map_err(|e| (None, e))?;
-        let receipt = self.send_once(prepared, &queue, addr, left);
-        let receipt = receipt.map_err(|e| (Some(queue.broker_name.clone()), e))?;
-        lock(&self.picker).succeeded(&queue.broker_name);
-        Ok(receipt)
+        message: &Message,
+        on_sent: impl FnOnce(Result<SendReceipt>) + Send + 'static,
+    ) -> Result<()> {
+        let prepared = self.sending.prepare(message, &[])?;
+        self.flights()?.send(prepared, Box::new(on_sent))
     }
 
-    fn send_once(
-        &self,
-        prepared: &Prepared<'_>,
-        queue: &MessageQueue,
-        addr: &str,
-        timeout: Duration,
-    ) -> Result<SendReceipt> {
-        let received = self.remoting.ask(addr, &self.request(prepared, queue), timeout)?;
-        self.heart.introduce_soon(addr);
-        receipt(prepared, queue, addr, &received)
-    }
-
-    fn route(&self, topic: &str) -> Result<std::sync::Arc<Route>> {
-        self.routes.to_write(topic, self.options.new_topic_queues)?.ok_or_else(|| no_broker(topic))
-    }
-
-    fn prepare<'a>(&self, message: &'a Message) -> Result<Prepared<'a>> {
-        message.check(self.options.body_max)?;
-        let msg_id = self.identity.unique_key();
-        let properties = message.property_string(&msg_id)?;
-        let packed = self.options.compress_above.filter(|limit| message.body.len() >= *limit);
-        let packed = packed.and_then(|_| deflate(&message.body, self.options.compress_level).ok());
-        let (body, sys_flag) = match packed {
-            Some(packed) => (packed, sys_flag::COMPRESSED | ZLIB),
-            None => (message.body.clone(), 0),
-        };
-        let code = RequestCode::SEND_MESSAGE_V2;
-        Ok(Prepared { code, topic: &message.topic, msg_id, properties, body, sys_flag, flag: message.flag })
-    }
-
-    fn prepare_batch<'a>(&self, messages: &'a [Message]) -> Result<Prepared<'a>> {
-        let Some(first) = messages.first() else {
-            return Err(Error::Message { topic: String::new(), fault: MessageFault::Batch });
-        };
-        let mut body = Vec::new();
-        let mut ids = Vec::with_capacity(messages.len());
-        for message in messages {
-            message.check(self.options.body_max)?;
-            if message.topic != first.topic || message.delay_level > 0 || names::is_retry(&message.topic) {
-                return Err(message.fault(MessageFault::Batch));
-            }
-            let msg_id = self.identity.unique_key();
-            let properties = message.property_string(&msg_id)?;
-            let element = BatchMessage { flag: message.flag, body: &message.body, properties: &properties };
-            push_message(&mut body, &element).map_err(|e| message.fault(e.into()))?;
-            if body.len() > self.options.body_max {
-                let fault = MessageFault::BodyTooLong { len: body.len(), max: self.options.body_max };
-                return Err(message.fault(fault));
-            }
-            ids.push(msg_id);
+    /// Their thread starts with the first of them.
+    fn flights(&self) -> Result<Arc<Flights>> {
+        let mut flights = lock(&self.flights);
+        if let Some(flights) = &*flights {
+            return Ok(Arc::clone(flights));
         }
-        let batch =
-            Message { topic: String::new(), wait_store: messages.iter().all(|m| m.wait_store), ..Message::default() };
-        let properties = batch.property_string(&self.identity.unique_key())?;
-        let code = RequestCode::SEND_BATCH_MESSAGE;
-        Ok(Prepared { code, topic: &first.topic, msg_id: ids.join(","), properties, body, sys_flag: 0, flag: 0 })
-    }
-
-    fn request(&self, prepared: &Prepared<'_>, queue: &MessageQueue) -> Request {
-        let header = SendRequest {
-            producer_group: self.options.group.clone(),
-            topic: prepared.topic.to_owned(),
-            default_topic: AUTO_CREATE_TOPIC_KEY.to_owned(),
-            default_topic_queue_nums: self.options.new_topic_queues,
-            queue_id: queue.queue_id,
-            sys_flag: prepared.sys_flag,
-            born_timestamp: now_ms(),
-            flag: prepared.flag,
-            properties: Some(prepared.properties.clone()),
-            batch: prepared.code == RequestCode::SEND_BATCH_MESSAGE,
-            ..SendRequest::default()
-        };
-        let mut request = Request::new(prepared.code).with_body(prepared.body.clone());
-        header.encode_names(Names::V2, &mut request.ext);
-        request
+        let started = Arc::new(Flights::start(Arc::clone(&self.sending))?);
+        *flights = Some(Arc::clone(&started));
+        Ok(started)
     }
 }
-
-/// The compression type ZLIB in the system flag.
-const ZLIB: i32 = 3 << 8;
 
 impl Drop for Producer {
     fn drop(&mut self) {
-        self.heart.unregister(&UnregisterClient {
-            client_id: self.identity.client_id.clone(),
-            producer_group: Some(self.options.group.clone()),
-            consumer_group: None,
-        });
+        *lock(&self.flights) = None;
+        self.sending.session.leave(Some(&self.sending.options.group), None);
     }
 }
 
-fn is_retried(error: &Error) -> bool {
-    error.is_unreachable() || error.code().is_some_and(|code| RETRIED.contains(&code))
+/// A send under way.
+#[derive(Debug)]
+#[must_use = "a ticket that nobody waits for hides a failure; use send_oneway where nobody cares"]
+pub struct SendTicket {
+    receiver: Receiver<Result<SendReceipt>>,
 }
 
-fn no_broker(topic: &str) -> Error {
-    Error::NoBroker { topic: topic.to_owned(), can: Ability::Write }
-}
+impl SendTicket {
+    /// Waits until it is known what became of the message, which is at most as long as a send may take.
+    pub fn wait(self) -> Result<SendReceipt> {
+        let lost = |_| Error::Disconnected {
+            addr: String::new(),
+            request: RequestCode::SEND_MESSAGE_V2,
+            reason: Disconnect::Closed,
+        };
+        self.receiver.recv().map_err(lost)?
+    }
 
-fn master<'r>(route: &'r Route, queue: &MessageQueue) -> Result<&'r str> {
-    let none = || Error::NoBroker { topic: queue.topic.clone(), can: Ability::Master };
-    route.master(&queue.broker_name).ok_or_else(none)
-}
-
-fn receipt(prepared: &Prepared<'_>, queue: &MessageQueue, addr: &str, received: &Received) -> Result<SendReceipt> {
-    let code = ResponseCode(received.command.code);
-    let status = SendStatus::of(code).ok_or_else(|| refused(addr, prepared.code, code, received))?;
-    let number = |name| {
-        let missing = || Error::Reply { addr: addr.to_owned(), request: prepared.code, what: BadReply::Field(name) };
-        received.number(name).ok_or_else(missing)
-    };
-    let queue_id = i32::try_from(number("queueId")?).unwrap_or(queue.queue_id);
-    Ok(SendReceipt {
-        status,
-        msg_id: prepared.msg_id.clone(),
-        offset_msg_id: received.command.ext("msgId").unwrap_or_default().to_owned(),
-        queue: MessageQueue { queue_id, ..queue.clone() },
-        queue_offset: number("queueOffset")?,
-    })
+    /// The result if there is one already. It is given out once.
+    pub fn try_wait(&self) -> Option<Result<SendReceipt>> {
+        self.receiver.try_recv().ok()
+    }
 }

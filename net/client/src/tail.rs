@@ -8,18 +8,24 @@ use std::time::{Duration, Instant};
 
 use ringmq_protocol::body::MessageQueue;
 
-use crate::consumer::{Pull, PullConsumer, PullStatus};
+use crate::consumer::PullConsumer;
 use crate::driver::blocking::{Answer, Call};
 use crate::error::{Error, Result};
 use crate::message::ReceivedMessage;
+use crate::pull::{Pull, PullStatus};
 use crate::route::ROUTE_AGE_MAX;
 
 /// RocketMQ's consumers let brokers hold a pull for so long.
-const HOLD: Duration = Duration::from_secs(15);
+pub(crate) const HOLD: Duration = Duration::from_secs(15);
 
 /// After a failure a queue is asked again, first soon, then less and less often.
 const RETRY_FIRST: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// How long a queue rests after so many failures in a row before this one.
+pub(crate) fn pause_after(failures: u32) -> Duration {
+    RETRY_FIRST.saturating_mul(1 << failures.min(10)).min(RETRY_MAX)
+}
 
 /// Where to begin in each queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,9 +192,8 @@ impl Tail<'_> {
 
 impl Followed {
     fn rest(&mut self) {
-        let pause = RETRY_FIRST.saturating_mul(1 << self.failures.min(10)).min(RETRY_MAX);
+        self.state = State::Resting(Instant::now() + pause_after(self.failures));
         self.failures += 1;
-        self.state = State::Resting(Instant::now() + pause);
     }
 
     /// What does not pass by itself ends the tail.

@@ -78,12 +78,12 @@ fn what_is_sent_is_read_with_all_its_parts() {
     let topic = live.topic("send", 4);
     let producer = live.producer();
     let large = b"tea and biscuits ".repeat(1000);
-    let message = Message::new(&topic, large.clone()).with_tag("A").with_key("k1").with_property("own", "value");
+    let message = Message::builder(&topic).tag("A").key("k1").property("own", "value").body(large.clone());
     let receipt = producer.send(&message).unwrap();
     assert_eq!(receipt.status, SendStatus::Stored);
-    let batch = [Message::new(&topic, "one").with_tag("B"), Message::new(&topic, "two").with_tag("B")];
+    let batch = [Message::builder(&topic).tag("B").body("one"), Message::builder(&topic).tag("B").body("two")];
     producer.send_batch(&batch).unwrap();
-    producer.send_oneway(&Message::new(&topic, "nobody asked").with_tag("C")).unwrap();
+    producer.send_oneway(&Message::builder(&topic).tag("C").body("nobody asked")).unwrap();
 
     let consumer = live.consumer("live_reader");
     consumer.subscribe(&topic, "A || B||C").unwrap();

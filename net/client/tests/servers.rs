@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use ringmq_client::conn::Request;
 use ringmq_client::{
-    Admin, ConsumerOptions, Error, Message, MessageQueue, NameServers, Producer, ProducerOptions, Pull, PullConsumer,
-    PullStatus, Remoting, SendStatus, TailStart, tail,
+    Admin, Consumed, ConsumerOptions, Error, Message, MessageQueue, NameServers, Producer, ProducerOptions, Pull,
+    PullConsumer, PullStatus, PushConsumer, PushOptions, Remoting, SendStatus, TailStart, tail,
 };
 use ringmq_protocol::code::{RequestCode, ResponseCode};
 use ringmq_protocol::command::{Command, FLAG_RESPONSE};
@@ -264,7 +264,7 @@ fn a_large_body_is_compressed_and_says_so() {
     let (addr, seen) = recording_broker();
     let producer = Producer::new(ProducerOptions::new("PG"), names(&[("a", &addr)])).unwrap();
     let body = b"tea ".repeat(2000);
-    let receipt = producer.send(&Message::new("T", body.clone()).with_tag("A").with_key("k")).unwrap();
+    let receipt = producer.send(&Message::builder("T").tag("A").key("k").body(body.clone())).unwrap();
     assert_eq!(receipt.status, SendStatus::Stored);
     let (request, sent) = seen.recv().unwrap();
     assert_eq!((request.ext("a"), request.ext("b"), request.ext("c")), (Some("PG"), Some("T"), Some("TBW102")));
@@ -281,7 +281,7 @@ fn a_large_body_is_compressed_and_says_so() {
 fn a_batch_is_one_request_with_a_key_for_each_message() {
     let (addr, seen) = recording_broker();
     let producer = Producer::new(ProducerOptions::new("PG"), names(&[("a", &addr)])).unwrap();
-    let receipt = producer.send_batch(&[Message::new("T", "one"), Message::new("T", "two").with_tag("B")]).unwrap();
+    let receipt = producer.send_batch(&[Message::new("T", "one"), Message::builder("T").tag("B").body("two")]).unwrap();
     let (request, body) = seen.recv().unwrap();
     assert_eq!((request.code, request.ext("m")), (320, Some("true")));
     let messages: Vec<_> = ringmq_protocol::batch::BatchReader::new(&body, 10).map(Result::unwrap).collect();
@@ -400,4 +400,113 @@ fn a_tail_ends_with_a_refusal_that_does_not_pass() {
     let consumer = PullConsumer::new(ConsumerOptions::new("CG"), names(&[("a", &broker)])).unwrap();
     let error = tail(&consumer, "T", TailStart::Latest, |_| ControlFlow::Continue(())).unwrap_err();
     assert_eq!(error.code(), Some(ResponseCode::NO_PERMISSION));
+}
+
+#[test]
+fn a_send_that_nobody_waits_for_is_tried_elsewhere() {
+    let busy = serve(|request, _| if request.code == 310 { Play::Answer(2, vec![], vec![]) } else { ok() });
+    let lost = serve(|request, _| if request.code == 310 { Play::HangUp } else { ok() });
+    let good = serve(|request, _| if request.code == 310 { stored(7) } else { ok() });
+    let producer =
+        Producer::new(ProducerOptions::new("PG"), names(&[("a", &busy), ("b", &lost), ("c", &good)])).unwrap();
+    let tickets: Vec<_> = (0..6).map(|_| producer.send_async(&Message::new("T", "x")).unwrap()).collect();
+    for ticket in tickets {
+        assert_eq!(ticket.wait().unwrap().queue.broker_name, "c");
+    }
+}
+
+#[test]
+fn sends_that_nobody_waits_for_are_bounded_and_end_in_time() {
+    let silent = serve(|request, _| if request.code == 310 { Play::Ignore } else { ok() });
+    let mut options = ProducerOptions::new("PG");
+    (options.async_max, options.send_timeout) = (2, Duration::from_millis(300));
+    let producer = Producer::new(options, names(&[("a", &silent)])).unwrap();
+    let tickets = [(); 2].map(|()| producer.send_async(&Message::new("T", "x")).unwrap());
+    let third = producer.send_async(&Message::new("T", "x"));
+    let outcomes = tickets.map(|ticket| ticket.wait().unwrap_err());
+    assert!(outcomes.iter().all(|error| matches!(error, Error::Timeout { .. })), "{outcomes:?}");
+    // It has waited for a place, and either had none or the time that was left.
+    match third {
+        Err(error) => assert!(matches!(error, Error::Full { places: 2 }), "{error}"),
+        Ok(ticket) => assert!(matches!(ticket.wait(), Err(Error::Timeout { .. } | Error::NoBroker { .. }))),
+    }
+}
+
+/// A broker whose only group member is whoever sent the last heartbeat, with one message in its queue of topic T.
+fn broker_of_one_member(mut other: impl FnMut(&Command, &[u8]) -> Play + Send + 'static) -> String {
+    let mut client_id = String::new();
+    serve(move |request, body| match request.code {
+        34 => {
+            let text = String::from_utf8_lossy(body).into_owned();
+            client_id =
+                text.split("\"clientID\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap().to_owned();
+            ok()
+        }
+        38 => Play::Answer(0, vec![], format!(r#"{{"consumerIdList":["{client_id}"]}}"#).into_bytes()),
+        14 => Play::Answer(0, vec![("offset", "0".into())], vec![]),
+        11 if request.ext("topic") == Some("T") && request.ext("queueOffset") == Some("0") => {
+            pulled(0, 1, record(0, "A", b"zero"))
+        }
+        11 => Play::Ignore,
+        _ => other(request, body),
+    })
+}
+
+#[test]
+fn a_message_that_is_not_taken_back_goes_to_the_retry_topic() {
+    let (sender, seen) = mpsc::channel();
+    let broker = broker_of_one_member(move |request, body| match request.code {
+        36 => Play::Answer(1, vec![], vec![]),
+        310 => {
+            sender.send((request.clone(), body.to_vec())).unwrap();
+            stored(0)
+        }
+        _ => ok(),
+    });
+    let options = PushOptions { threads: 1, ..PushOptions::new("CG") }.subscribe("T", "A");
+    let consumer = PushConsumer::start(options, names(&[("a", &broker)]), |_| Consumed::Later).unwrap();
+    let (request, body) = seen.recv_timeout(SECOND * 20).unwrap();
+    assert_eq!((request.ext("b"), request.ext("j"), body), (Some("%RETRY%CG"), Some("1"), b"zero".to_vec()));
+    let text = request.ext("i").unwrap();
+    assert_eq!(properties::get(text, properties::RETRY_TOPIC), Some("T"));
+    assert_eq!(properties::get(text, properties::DELAY), Some("3"));
+    assert_eq!(properties::get(text, properties::TAGS), Some("A"));
+    consumer.shutdown().unwrap();
+}
+
+#[test]
+fn a_consumer_commits_and_leaves_at_its_end_and_not_what_it_has_not_done() {
+    for (consumed, committed) in [(Consumed::Done, "1"), (Consumed::Later, "0")] {
+        let (sender, seen) = mpsc::channel();
+        let broker = broker_of_one_member(move |request, _| {
+            sender.send(request.clone()).unwrap();
+            // A message that is handed back is not taken, nor is it in the retry topic.
+            if matches!(request.code, 36 | 310) { Play::Answer(16, vec![], vec![]) } else { ok() }
+        });
+        let (called, calls) = mpsc::channel();
+        let listener = move |_: &ringmq_client::ReceivedMessage| {
+            called.send(()).unwrap();
+            consumed
+        };
+        let options = PushOptions { threads: 1, ..PushOptions::new("CG") }.subscribe("T", "*");
+        let consumer = PushConsumer::start(options, names(&[("a", &broker)]), listener).unwrap();
+        calls.recv_timeout(SECOND * 20).unwrap();
+        consumer.shutdown().unwrap();
+        let told: Vec<Command> = seen.try_iter().collect();
+        let offset = |c: &&Command| c.code == 15 && c.ext("topic") == Some("T");
+        let last = told.iter().rfind(offset).map(|command| command.ext("commitOffset").unwrap());
+        assert_eq!(last, Some(committed), "{consumed:?}");
+        assert_eq!(told.last().map(|command| command.code), Some(35));
+    }
+}
+
+#[test]
+fn options_that_make_no_sense_do_not_start_a_consumer() {
+    let start =
+        |options| PushConsumer::start(options, NameServers::none(), |_| Consumed::Done).unwrap_err().to_string();
+    let good = PushOptions::new("CG").subscribe("T", "*");
+    assert!(start(PushOptions::new("CG")).contains("subscribes to no topic"));
+    assert!(start(PushOptions { threads: 0, ..good.clone() }).contains("at least one thread"));
+    assert!(start(PushOptions { queue_bytes_max: 0, ..good }).contains("no room"));
+    assert!(start(PushOptions::new("CG").subscribe("T", " || ")).contains("tag expression"));
 }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use ringmq_protocol::body::{
-    ConsumeStats, ConsumerConnection, ConsumerIdList, ProducerConnection, SubscriptionGroupConfig,
-    SubscriptionGroupWrapper,
+    ConsumeStats, ConsumerConnection, ConsumerIdList, MessageQueue, ProducerConnection, ResetOffsetBody,
+    SubscriptionGroupConfig, SubscriptionGroupWrapper,
 };
 use ringmq_protocol::code::{RequestCode, ResponseCode};
-use ringmq_protocol::header::{ConsumerGroup, DeleteSubscriptionGroup, GetConsumeStats, ProducerGroup};
+use ringmq_protocol::header::{ConsumerGroup, DeleteSubscriptionGroup, GetConsumeStats, ProducerGroup, ResetOffset};
 use ringmq_protocol::names::{self, GROUP_NAME_MAX_V4};
 
 use super::{Admin, body};
@@ -68,6 +68,30 @@ impl Admin {
     pub fn delete_group(&self, addr: &str, group: &str, clean_offsets: bool) -> Result<()> {
         let header = DeleteSubscriptionGroup { group_name: group.to_owned(), clean_offset: clean_offsets };
         self.call(addr, &Request::new(RequestCode::DELETE_SUBSCRIPTIONGROUP).with_ext(header.to_ext())).map(|_| ())
+    }
+
+    /// Code 222, at one broker: the group reads the topic from the first message that was stored at that time (ms since
+    /// 1970) or later, -1: from what comes now on. Without `force` a queue is only set back, never forward, by brokers that
+    /// ask the members to do it. The new offsets by queue.
+    pub fn reset_offsets(
+        &self,
+        addr: &str,
+        group: &str,
+        topic: &str,
+        timestamp: i64,
+        force: bool,
+    ) -> Result<BTreeMap<MessageQueue, i64>> {
+        let code = RequestCode::INVOKE_BROKER_TO_RESET_OFFSET;
+        let header = ResetOffset {
+            topic: topic.to_owned(),
+            group: group.to_owned(),
+            timestamp,
+            is_force: force,
+            queue_id: None,
+            offset: None,
+        };
+        let received = self.call(addr, &Request::new(code).with_ext(header.to_ext()))?;
+        Ok(body(addr, code, &received, ResetOffsetBody::parse)?.offset_table)
     }
 }
 

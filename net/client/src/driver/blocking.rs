@@ -16,7 +16,7 @@ use ringmq_protocol::code::{RequestCode, ResponseCode};
 use ringmq_protocol::command::EncodeError;
 use ringmq_protocol::frame::Serialize;
 
-use crate::conn::{CallId, Conn, Event, Received, Request};
+use crate::conn::{CallId, Conn, Event, Received, Reply, Request};
 use crate::error::{Disconnect, Error, Result};
 
 /// How a driver treats its connections.
@@ -33,9 +33,13 @@ impl Default for Options {
     }
 }
 
-/// What a server asks of its own accord, and the address it comes from. Runs on the connection's reading thread: it
-/// must not call the same driver and wait.
-pub type OnAsked = dyn Fn(&str, &Received) + Send + Sync;
+/// What a server asks of its own accord, and the address it comes from; `None` for what this client does not know. Runs
+/// on the connection's reading thread: it must not call the same driver and wait. The answer to an one-way request is not
+/// sent.
+pub type OnAsked = dyn Fn(&str, &Received) -> Option<Reply> + Send + Sync;
+
+/// Takes the reply to a call, or how its connection ended. Runs on the connection's reading thread: it must not wait.
+pub type OnAnswer = Box<dyn FnOnce(Result<Received, Disconnect>) + Send>;
 
 /// All connections of a client, by address. Cheap to clone; the clones share the connections.
 #[derive(Clone)]
@@ -99,8 +103,17 @@ impl Remoting {
         key: usize,
         answers: Sender<Answer>,
     ) -> Result<Call> {
+        let on_answer = move |answer| {
+            // Whoever went away needs no answer.
+            let _ = answers.send((key, answer));
+        };
+        self.ask_then(addr, request, timeout, Box::new(on_answer))
+    }
+
+    /// As [`ask_into`](Remoting::ask_into), with a function that takes the answer.
+    pub fn ask_then(&self, addr: &str, request: &Request, timeout: Duration, on_answer: OnAnswer) -> Result<Call> {
         let channel = self.channel(addr)?;
-        let id = channel.ask(request, timeout, key, answers)?;
+        let id = channel.ask(request, timeout, on_answer)?;
         Ok(Call { channel, id, timeout })
     }
 
@@ -208,11 +221,17 @@ struct Channel {
     alive: AtomicBool,
 }
 
-#[derive(Debug)]
 struct State {
     conn: Conn,
-    callers: HashMap<CallId, (usize, Sender<Answer>)>,
+    callers: HashMap<CallId, OnAnswer>,
     ended: Option<Disconnect>,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let callers = self.callers.len();
+        f.debug_struct("State").field("callers", &callers).field("ended", &self.ended).finish_non_exhaustive()
+    }
 }
 
 /// A write that the peer does not take for so long has failed.
@@ -238,9 +257,8 @@ impl Channel {
         // Weak, so that dropping the last client ends its connections.
         let client = Arc::downgrade(shared);
         let on_asked = move |addr: &str, asked: &Received| {
-            if let Some(on_asked) = client.upgrade().as_ref().and_then(|client| client.on_asked.as_deref()) {
-                on_asked(addr, asked);
-            }
+            let client = client.upgrade();
+            client.as_ref().and_then(|client| client.on_asked.as_deref()).and_then(|on_asked| on_asked(addr, asked))
         };
         thread::Builder::new()
             .name("ringmq-client".to_owned())
@@ -259,11 +277,11 @@ impl Channel {
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 
-    /// Sends a request whose reply goes to `answers` under `key`.
-    fn ask(&self, request: &Request, timeout: Duration, key: usize, answers: Sender<Answer>) -> Result<CallId> {
+    /// Sends a request whose reply goes to `on_answer`.
+    fn ask(&self, request: &Request, timeout: Duration, on_answer: OnAnswer) -> Result<CallId> {
         self.write(request.code, |state| {
             let id = state.conn.call(request, Instant::now() + timeout)?;
-            state.callers.insert(id, (key, answers));
+            state.callers.insert(id, on_answer);
             Ok(id)
         })
     }
@@ -286,19 +304,32 @@ impl Channel {
         (&self.stream).write_all(&bytes).map_err(|e| {
             // Half a frame may have gone out: nothing can follow it.
             self.shutdown();
-            self.end(Disconnect::Io(e.kind()));
+            self.end(&Disconnect::Io(e.kind()));
             disconnected(Disconnect::Io(e.kind()))
         })?;
         Ok(done)
     }
 
-    fn read_all(&self, mut stream: TcpStream, on_asked: &dyn Fn(&str, &Received)) {
+    /// Answers what the server asked. A server that does not take the answer loses the connection, as with requests.
+    fn answer(&self, asked: &Received, reply: Option<Reply>) {
+        if asked.command.is_oneway() {
+            return;
+        }
+        let unknown =
+            || Reply::refusal(ResponseCode::REQUEST_CODE_NOT_SUPPORTED, "this client does not know the request");
+        let reply = reply.unwrap_or_else(unknown);
+        if let Err(error) = self.write(RequestCode(asked.command.code), |state| state.conn.answer(asked, &reply)) {
+            tracing::debug!(%error, "what a server asked could not be answered");
+        }
+    }
+
+    fn read_all(&self, mut stream: TcpStream, on_asked: &dyn Fn(&str, &Received) -> Option<Reply>) {
         let mut chunk = vec![0; READ_CHUNK];
         let ended = loop {
             match stream.read(&mut chunk) {
                 Ok(0) => break Disconnect::Closed,
                 Ok(n) => match self.take_in(&chunk[..n]) {
-                    Ok(asked) => asked.iter().for_each(|asked| on_asked(&self.addr, asked)),
+                    Ok(asked) => asked.iter().for_each(|asked| self.answer(asked, on_asked(&self.addr, asked))),
                     Err(reason) => break reason,
                 },
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -306,33 +337,33 @@ impl Channel {
             }
         };
         self.shutdown();
-        self.end(ended);
+        self.end(&ended);
     }
 
-    /// Answers callers and returns what the server asks itself.
+    /// Answers callers and returns what the server asks itself. Callers are answered without the lock.
     fn take_in(&self, bytes: &[u8]) -> Result<Vec<Received>, Disconnect> {
-        let mut state = lock(&self.state);
         let mut asked = Vec::new();
-        for event in state.conn.receive(bytes)? {
-            match event {
-                Event::Reply(id, received) => {
-                    if let Some((key, answers)) = state.callers.remove(&id) {
-                        // A caller that went away needs no answer.
-                        let _ = answers.send((key, Ok(received)));
-                    }
+        let mut answered = Vec::new();
+        {
+            let mut state = lock(&self.state);
+            for event in state.conn.receive(bytes)? {
+                match event {
+                    Event::Reply(id, received) => answered.extend(state.callers.remove(&id).map(|to| (to, received))),
+                    Event::Asked(received) => asked.push(received),
                 }
-                Event::Asked(received) => asked.push(received),
             }
         }
+        answered.into_iter().for_each(|(on_answer, received)| on_answer(Ok(received)));
         Ok(asked)
     }
 
-    fn end(&self, reason: Disconnect) {
-        let mut state = lock(&self.state);
-        for (_, (key, answers)) in state.callers.drain() {
-            let _ = answers.send((key, Err(reason.clone())));
-        }
-        state.ended.get_or_insert(reason);
+    fn end(&self, reason: &Disconnect) {
+        let callers: Vec<OnAnswer> = {
+            let mut state = lock(&self.state);
+            state.ended.get_or_insert_with(|| reason.clone());
+            state.callers.drain().map(|(_, on_answer)| on_answer).collect()
+        };
+        callers.into_iter().for_each(|on_answer| on_answer(Err(reason.clone())));
     }
 }
 

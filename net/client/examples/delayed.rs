@@ -1,0 +1,14 @@
+//! Sends a message that is seen later: `delayed NAMESRV [TOPIC]`.
+
+use ringmq_client::{Message, NameServers, Producer, ProducerOptions};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut args = std::env::args().skip(1);
+    let names = NameServers::new(&args.next().ok_or("usage: delayed NAMESRV [TOPIC]")?)?;
+    let topic = args.next().unwrap_or_else(|| "example".to_owned());
+    let producer = Producer::new(ProducerOptions::new("example-producer"), names)?;
+    // Level 2 is five seconds, unless the broker's messageDelayLevel says otherwise.
+    let receipt = producer.send(&Message::builder(topic).delay_level(2).body("a reminder"))?;
+    println!("{} is stored and will be seen later", receipt.msg_id);
+    Ok(())
+}

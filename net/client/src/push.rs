@@ -1,0 +1,250 @@
+//! Pushing: a consumer that shares the queues of its topics with the rest of its group and hands every message to a
+//! listener, over and over until the listener says that it is done.
+//!
+//! One thread, `keeping`, decides which queues are this member's, commits offsets and keeps locks; one, `pulling`, asks
+//! for messages of all queues at once; the listener's threads, `listening`, work off what the `pool` holds. `assigned` is
+//! what they share of a queue, `cache` and `allocate` the rules, without I/O.
+
+mod allocate;
+mod assigned;
+mod cache;
+mod keeping;
+mod listening;
+mod local;
+mod options;
+mod pool;
+mod pulling;
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+
+use ringmq_protocol::body::{ConsumeFromWhere, ConsumeType, MessageModel, MessageQueue, ResetOffsetBody};
+use ringmq_protocol::code::{RequestCode, ResponseCode};
+use ringmq_protocol::names;
+
+use self::assigned::Assigned;
+use self::keeping::Notice;
+use self::listening::Work;
+use self::local::LocalOffsets;
+pub use self::options::{Consumed, Model, PushOptions, StartAt};
+use self::pool::Pool;
+use crate::conn::{Received, Reply};
+use crate::driver::blocking::lock;
+use crate::error::{Error, Result};
+use crate::filter::{Filter, Subscription};
+use crate::member::{Manner, Member};
+use crate::message::ReceivedMessage;
+use crate::producer::ProducerOptions;
+use crate::producer::sending::Sending;
+use crate::route::NameServers;
+
+/// The group of the sends that a consumer makes itself, as Java's clients name it.
+const INNER_PRODUCER: &str = "CLIENT_INNER_PRODUCER";
+
+type Listener = dyn Fn(&ReceivedMessage) -> Consumed + Send + Sync;
+
+/// A running consumer. It ends with [`shutdown`](PushConsumer::shutdown), or when it is dropped: what the listener has in
+/// hand is waited for, then the offsets are committed, locks given back and the group left.
+///
+/// A message that was handed to a listener may come again: after a crash, and when queues change hands.
+pub struct PushConsumer {
+    shared: Arc<Shared>,
+    notices: Sender<Notice>,
+    keeper: Option<JoinHandle<()>>,
+    puller: Option<JoinHandle<()>>,
+    workers: Vec<JoinHandle<()>>,
+    is_shut_down: bool,
+}
+
+/// What the threads of a consumer share.
+struct Shared {
+    options: PushOptions,
+    is_orderly: bool,
+    member: Member,
+    sending: Sending,
+    listener: Box<Listener>,
+    pool: Pool<Work>,
+    assigned: Mutex<BTreeMap<MessageQueue, Arc<Assigned>>>,
+    /// Orderly queues that are given up and still in the hands of a thread.
+    leaving: Mutex<BTreeMap<MessageQueue, Arc<Assigned>>>,
+    pulls: Sender<pulling::Event>,
+    /// Of a broadcasting consumer.
+    local: Option<Mutex<LocalOffsets>>,
+}
+
+impl std::fmt::Debug for PushConsumer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PushConsumer")
+            .field("group", &self.shared.options.group)
+            .field("queues", &self.queues())
+            .finish_non_exhaustive()
+    }
+}
+
+impl PushConsumer {
+    /// Starts a consumer whose listener is called on [`PushOptions::threads`] threads at once, in no order. A listener that
+    /// panics has said [`Consumed::Later`].
+    pub fn start(
+        options: PushOptions,
+        name_servers: NameServers,
+        listener: impl Fn(&ReceivedMessage) -> Consumed + Send + Sync + 'static,
+    ) -> Result<PushConsumer> {
+        PushConsumer::launch(options, name_servers, Box::new(listener), false)
+    }
+
+    /// Starts a consumer that hands the messages of each queue to the listener in their order, one at a time. The broker
+    /// locks a queue for one member of the group. A message that is to come later holds up its queue; the listener has
+    /// the same message again, with a larger `reconsume_times`.
+    pub fn start_orderly(
+        options: PushOptions,
+        name_servers: NameServers,
+        listener: impl Fn(&ReceivedMessage) -> Consumed + Send + Sync + 'static,
+    ) -> Result<PushConsumer> {
+        PushConsumer::launch(options, name_servers, Box::new(listener), true)
+    }
+
+    fn launch(
+        options: PushOptions,
+        name_servers: NameServers,
+        listener: Box<Listener>,
+        is_orderly: bool,
+    ) -> Result<PushConsumer> {
+        options.check()?;
+        let local = match &options.model {
+            Model::Clustering => None,
+            Model::Broadcasting { offsets } => Some(Mutex::new(LocalOffsets::open(offsets)?)),
+        };
+        let (notices, noticed) = mpsc::channel();
+        let (pulls, pull_events) = mpsc::channel();
+        let member = join(&options, name_servers, notices.clone())?;
+        subscribe(&member, &options)?;
+        let sending = Sending::new(ProducerOptions::new(INNER_PRODUCER), Arc::clone(&member.session));
+        let shared = Arc::new(Shared {
+            is_orderly,
+            member,
+            sending,
+            listener,
+            pool: Pool::new(),
+            assigned: Mutex::default(),
+            leaving: Mutex::default(),
+            pulls,
+            local,
+            options,
+        });
+        // Dropped, it ends the threads that were started before one could not be.
+        let mut consumer =
+            PushConsumer { shared, notices, keeper: None, puller: None, workers: Vec::new(), is_shut_down: false };
+        for _ in 0..consumer.shared.options.threads {
+            let shared = Arc::clone(&consumer.shared);
+            consumer.workers.push(spawn("ringmq-listen", move || shared.listen_all())?);
+        }
+        let shared = Arc::clone(&consumer.shared);
+        consumer.puller = Some(spawn("ringmq-pull", move || pulling::run(&shared, &pull_events))?);
+        let shared = Arc::clone(&consumer.shared);
+        consumer.keeper = Some(spawn("ringmq-keep", move || keeping::run(&shared, &noticed))?);
+        Ok(consumer)
+    }
+
+    pub fn client_id(&self) -> &str {
+        self.shared.member.client_id()
+    }
+
+    pub fn group(&self) -> &str {
+        &self.shared.options.group
+    }
+
+    /// The queues that are this member's at the moment, retries included.
+    pub fn queues(&self) -> Vec<MessageQueue> {
+        lock(&self.shared.assigned).keys().cloned().collect()
+    }
+
+    /// Ends the consumer, as dropping it does, and says whether the last offsets could be committed. Called by the
+    /// listener itself, it does not wait for that call of it.
+    pub fn shutdown(mut self) -> Result<()> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<()> {
+        if std::mem::replace(&mut self.is_shut_down, true) {
+            return Ok(());
+        }
+        // Threads that are not there need not be told.
+        let _ = self.notices.send(Notice::Stop);
+        join_thread(self.keeper.take());
+        let _ = self.shared.pulls.send(pulling::Event::Stop);
+        join_thread(self.puller.take());
+        self.shared.pool.close();
+        self.workers.drain(..).for_each(|worker| join_thread(Some(worker)));
+        let ended = self.shared.end_queues();
+        self.shared.member.leave();
+        ended
+    }
+}
+
+impl Drop for PushConsumer {
+    fn drop(&mut self) {
+        if let Err(error) = self.end() {
+            tracing::warn!(group = self.shared.options.group, %error, "the last offsets were not committed; some messages will come again");
+        }
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    thread::Builder::new().name(name.to_owned()).spawn(run).map_err(Error::Thread)
+}
+
+/// A thread cannot wait for its own end. A panic of another has been printed already.
+fn join_thread(thread: Option<JoinHandle<()>>) {
+    if let Some(thread) = thread.filter(|thread| thread.thread().id() != thread::current().id()) {
+        let _ = thread.join();
+    }
+}
+
+fn join(options: &PushOptions, names: NameServers, notices: Sender<Notice>) -> Result<Member> {
+    let manner = Manner {
+        kind: ConsumeType::Passively,
+        model: if options.is_clustering() { MessageModel::Clustering } else { MessageModel::Broadcasting },
+        from: match options.start_at {
+            StartAt::Last => ConsumeFromWhere::LastOffset,
+            StartAt::First => ConsumeFromWhere::FirstOffset,
+            StartAt::Time(_) => ConsumeFromWhere::Timestamp,
+        },
+    };
+    let on_asked = move |_: &str, asked: &Received| take_asked(asked, &notices);
+    Member::join(&options.group, names, &options.connection, options.timeout, manner, Box::new(on_asked))
+}
+
+/// What brokers ask of a consumer. The keeper does it; one that has ended has nothing to do.
+fn take_asked(asked: &Received, notices: &Sender<Notice>) -> Option<Reply> {
+    match RequestCode(asked.command.code) {
+        RequestCode::NOTIFY_CONSUMER_IDS_CHANGED => {
+            let _ = notices.send(Notice::Rebalance);
+        }
+        RequestCode::RESET_CONSUMER_CLIENT_OFFSET => match ResetOffsetBody::parse(&asked.body) {
+            Ok(body) => drop(notices.send(Notice::Reset(body.offset_table))),
+            Err(error) => return Some(Reply::refusal(ResponseCode::SYSTEM_ERROR, error.to_string())),
+        },
+        _ => return None,
+    }
+    Some(Reply::ok())
+}
+
+/// A topic that does not exist yet is consumed once it does. A broker that cannot read an SQL expression says so here.
+fn subscribe(member: &Member, options: &PushOptions) -> Result<()> {
+    for (topic, filter) in &options.subscriptions {
+        names::check_topic(topic)?;
+        let subscription = Subscription::new(filter)?;
+        let route = member.session.routes.get(topic)?;
+        if let Some(route) = route.filter(|_| subscription.is_sql()) {
+            route.masters().try_for_each(|(_, addr)| member.check_subscription(addr, topic, &subscription))?;
+        }
+        lock(&member.subscriptions).insert(topic.clone(), subscription);
+    }
+    if options.is_clustering() {
+        let retries = Subscription::new(&Filter::all())?;
+        lock(&member.subscriptions).insert(names::retry_topic(&options.group), retries);
+    }
+    Ok(())
+}

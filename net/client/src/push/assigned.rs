@@ -1,0 +1,248 @@
+//! One queue that belongs to this consumer: its cache, how far it is committed, and for orderly consumption the messages
+//! in their order, the lock, and whether a thread has it.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use ringmq_protocol::body::MessageQueue;
+
+use super::PushOptions;
+use super::cache::Cache;
+use crate::driver::blocking::lock;
+use crate::message::ReceivedMessage;
+
+/// A lock that was not refreshed for so long may be somebody else's (`REBALANCE_LOCK_MAX_LIVE_TIME`).
+const LOCK_LIVES: Duration = Duration::from_secs(30);
+
+#[derive(Debug)]
+pub(super) struct Assigned {
+    pub(super) queue: MessageQueue,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    cache: Cache,
+    committed: Option<i64>,
+    /// Grows when the queue is read from another place: what was pulled before counts no more.
+    epoch: u64,
+    is_given_up: bool,
+    /// It was to be pulled and had no room.
+    is_full: bool,
+    /// Messages of an orderly consumer, the next first.
+    waiting: VecDeque<ReceivedMessage>,
+    /// An orderly queue is in the hands of a thread, or waits for one.
+    is_busy: bool,
+    locked_at: Option<Instant>,
+}
+
+/// What an orderly thread finds when it looks for the next message.
+#[derive(Debug)]
+pub(super) enum Next {
+    Message(Box<ReceivedMessage>, u64),
+    /// Nothing is left; the thread has let go of the queue.
+    Nothing,
+    /// The queue belongs to somebody else now; the thread has let go of it and must tell the broker.
+    GivenUp,
+    /// The lock has to be had again first.
+    Unlocked,
+}
+
+impl Assigned {
+    pub(super) fn new(queue: MessageQueue, start: i64, committed: Option<i64>, is_locked: bool) -> Assigned {
+        let state = State {
+            cache: Cache::starting_at(start),
+            committed,
+            epoch: 0,
+            is_given_up: false,
+            is_full: false,
+            waiting: VecDeque::new(),
+            is_busy: false,
+            locked_at: is_locked.then(Instant::now),
+        };
+        Assigned { queue, state: Mutex::new(state) }
+    }
+
+    /// Where to pull next, if there is room; and the epoch, by which the answer is taken.
+    pub(super) fn next_pull(&self, options: &PushOptions, is_orderly: bool) -> Option<(i64, u64)> {
+        let mut state = lock(&self.state);
+        state.is_full = !state.cache.has_room(options, is_orderly);
+        (!state.is_full).then(|| (state.cache.next_pull(), state.epoch))
+    }
+
+    /// Takes what a pull brought; false when the queue has been given up or moved meanwhile.
+    pub(super) fn take(&self, epoch: u64, messages: &[ReceivedMessage], next: i64) -> bool {
+        let mut state = lock(&self.state);
+        if state.is_given_up || state.epoch != epoch {
+            return false;
+        }
+        for message in messages {
+            state.cache.add(message.queue_offset, message.body.len());
+        }
+        state.cache.pulled_to(next);
+        true
+    }
+
+    /// Puts messages into the order; true when no thread has the queue yet, which is now the caller's to hand out.
+    pub(super) fn line_up(&self, messages: Vec<ReceivedMessage>) -> bool {
+        let mut state = lock(&self.state);
+        state.waiting.extend(messages);
+        !state.waiting.is_empty() && !std::mem::replace(&mut state.is_busy, true)
+    }
+
+    /// The next message in order, for the thread that has the queue.
+    pub(super) fn next_in_line(&self, needs_lock: bool) -> Next {
+        let mut state = lock(&self.state);
+        if state.is_given_up {
+            state.is_busy = false;
+            return Next::GivenUp;
+        }
+        if needs_lock && state.locked_at.is_none_or(|at| at.elapsed() >= LOCK_LIVES) {
+            return Next::Unlocked;
+        }
+        match state.waiting.pop_front() {
+            Some(message) => Next::Message(Box::new(message), state.epoch),
+            None => {
+                state.is_busy = false;
+                Next::Nothing
+            }
+        }
+    }
+
+    /// The message is the next once more.
+    pub(super) fn put_back(&self, message: ReceivedMessage, epoch: u64) {
+        let mut state = lock(&self.state);
+        if state.epoch == epoch {
+            state.waiting.push_front(message);
+        }
+    }
+
+    /// A message is done with; one from before a move does not count. True when the queue had no room and now has some.
+    pub(super) fn done(&self, offset: i64, epoch: u64, options: &PushOptions, is_orderly: bool) -> bool {
+        let mut state = lock(&self.state);
+        if state.epoch != epoch {
+            return false;
+        }
+        state.cache.done(offset);
+        let has_room_now = state.is_full && state.cache.has_room(options, is_orderly);
+        state.is_full &= !has_room_now;
+        has_room_now
+    }
+
+    pub(super) fn is_current(&self, epoch: u64) -> bool {
+        let state = lock(&self.state);
+        !state.is_given_up && state.epoch == epoch
+    }
+
+    /// From now on the queue is read from there. What is cached is forgotten.
+    pub(super) fn move_to(&self, offset: i64) {
+        let mut state = lock(&self.state);
+        state.epoch += 1;
+        state.cache = Cache::starting_at(offset);
+        state.waiting.clear();
+        state.committed = None;
+    }
+
+    /// The offset that the group's progress is behind, if it has changed.
+    pub(super) fn uncommitted(&self) -> Option<i64> {
+        let state = lock(&self.state);
+        let offset = state.cache.committable();
+        (state.committed != Some(offset)).then_some(offset)
+    }
+
+    pub(super) fn committed(&self, offset: i64) {
+        lock(&self.state).committed = Some(offset);
+    }
+
+    /// Nothing more of it is consumed. True when no thread has it, so that its lock can be given back at once.
+    pub(super) fn give_up(&self) -> bool {
+        let mut state = lock(&self.state);
+        state.is_given_up = true;
+        !state.is_busy
+    }
+
+    pub(super) fn set_locked(&self, is_locked: bool) {
+        lock(&self.state).locked_at = is_locked.then(Instant::now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+
+    fn message(offset: i64) -> ReceivedMessage {
+        let host = SocketAddr::from(([127, 0, 0, 1], 1));
+        ReceivedMessage {
+            topic: "T".into(),
+            broker_name: "a".into(),
+            queue_id: 0,
+            queue_offset: offset,
+            position: 0,
+            body: vec![1],
+            packed: false,
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp: 0,
+            born_host: host,
+            store_timestamp: 0,
+            store_host: host,
+            reconsume_times: 0,
+            properties: Vec::new(),
+        }
+    }
+
+    fn assigned() -> Assigned {
+        Assigned::new(MessageQueue::new("T", "a", 0), 10, Some(10), true)
+    }
+
+    #[test]
+    fn an_orderly_queue_is_in_one_hand_at_a_time() {
+        let (queue, options) = (assigned(), PushOptions::new("g"));
+        let messages = vec![message(10), message(11)];
+        assert!(queue.take(0, &messages, 12));
+        assert!(queue.line_up(messages));
+        assert!(!queue.line_up(vec![message(12)]));
+        let Next::Message(first, epoch) = queue.next_in_line(true) else { panic!("no message") };
+        queue.put_back(*first, epoch);
+        for offset in 10..13 {
+            let Next::Message(next, epoch) = queue.next_in_line(true) else { panic!("no message") };
+            assert_eq!(next.queue_offset, offset);
+            queue.done(offset, epoch, &options, true);
+        }
+        assert!(matches!(queue.next_in_line(true), Next::Nothing));
+        assert!(queue.line_up(vec![message(13)]));
+        queue.set_locked(false);
+        assert!(matches!(queue.next_in_line(true), Next::Unlocked));
+        assert!(!queue.give_up());
+        assert!(matches!(queue.next_in_line(true), Next::GivenUp));
+    }
+
+    #[test]
+    fn a_full_queue_says_when_it_has_room_again() {
+        let (queue, options) = (assigned(), PushOptions { queue_messages_max: 2, ..PushOptions::new("g") });
+        assert!(queue.take(0, &[message(10), message(11)], 12));
+        assert!(!queue.done(10, 0, &PushOptions { queue_messages_max: 1, ..options.clone() }, false));
+        assert!(queue.take(0, &[message(12)], 13));
+        assert_eq!(queue.next_pull(&options, false), None);
+        assert!(queue.done(11, 0, &options, false));
+        assert!(!queue.done(12, 0, &options, false));
+    }
+
+    #[test]
+    fn what_was_pulled_before_a_move_counts_no_more() {
+        let (queue, options) = (assigned(), PushOptions::new("g"));
+        assert_eq!(queue.uncommitted(), None);
+        assert!(queue.take(0, &[message(10)], 11));
+        queue.move_to(3);
+        assert!(!queue.take(0, &[message(11)], 12));
+        queue.done(10, 0, &options, false);
+        assert!(!queue.is_current(0) && queue.is_current(1));
+        assert_eq!(queue.next_pull(&options, false), Some((3, 1)));
+        assert_eq!(queue.uncommitted(), Some(3));
+        queue.committed(3);
+        assert_eq!(queue.uncommitted(), None);
+    }
+}

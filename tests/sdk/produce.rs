@@ -1,0 +1,117 @@
+//! Producers: transactions whose end the broker has to ask for, and requests that nobody answers.
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use ringmq_client::{
+    Admin, Error, Message, ProducerOptions, ReceivedMessage, Remoting, TransactionProducer, TransactionState,
+};
+use ringmq_protocol::code::ResponseCode;
+
+use super::support::eventually;
+use super::support::server::Make;
+use super::{PATIENCE, Seen, alone, cluster, names, numbered, options, producer, set};
+
+#[test]
+fn a_transaction_ends_as_its_sender_says_or_as_it_says_when_asked() {
+    let _alone = alone();
+    let cluster = cluster();
+    cluster.broker.create_topic("transactions", 2);
+    let (asked, questions) = mpsc::channel();
+    let check = move |half: &ReceivedMessage| {
+        let body = super::text(half);
+        let state = if body == "rolled back" { TransactionState::Rollback } else { TransactionState::Commit };
+        asked.send(body).unwrap();
+        state
+    };
+    let sender_options =
+        ProducerOptions { send_timeout: Duration::from_secs(10), ..ProducerOptions::new("sdk_transactions") };
+    let sender = TransactionProducer::new(sender_options, names(&cluster), check).unwrap();
+    let send = |body: &str, state| {
+        let (receipt, said) = sender.send(&Message::new("transactions", body), |_| state).unwrap();
+        assert_eq!(said, state);
+        assert!(receipt.transaction_id.is_some());
+    };
+    send("committed", TransactionState::Commit);
+    send("rolled back", TransactionState::Rollback);
+    send("open", TransactionState::Unknown);
+    assert!(matches!(
+        sender.send(&Message::builder("transactions").delay_level(1).body("x"), |_| TransactionState::Commit),
+        Err(Error::Message { .. })
+    ));
+    let mut question = questions.recv_timeout(PATIENCE * 2).unwrap();
+    // Apache writes down what has ended every three seconds, and may ask about it until then.
+    while Make::under_test() != Make::Ours && question != "open" {
+        question = questions.recv_timeout(PATIENCE * 2).unwrap();
+    }
+    assert_eq!(question, "open");
+    let seen = Seen::default();
+    let consumer = seen.consumer(&cluster, options("sdk_transaction_group", "transactions"));
+    let has = |seen: &[ReceivedMessage], body: &str| seen.iter().any(|message| message.body == body.as_bytes());
+    seen.wait_until("both", |seen| has(seen, "committed") && has(seen, "open"));
+    // What was rolled back would have come with the committed one, before the broker asked about the other.
+    assert_eq!(set(seen.texts()), set(["committed".to_owned(), "open".to_owned()]));
+    consumer.shutdown().unwrap();
+}
+
+#[test]
+fn sends_that_nobody_waits_for_are_told_of_each_once() {
+    let _alone = alone();
+    let cluster = cluster();
+    cluster.broker.create_topic("async", 4);
+    let producer = producer(&cluster);
+    let (told, results) = mpsc::channel();
+    for i in 0..500 {
+        let told = told.clone();
+        let message = Message::new("async", format!("m-{i}"));
+        producer.send_then(&message, move |result| told.send(result.unwrap().msg_id).unwrap()).unwrap();
+    }
+    // Waits for all of them.
+    drop(producer);
+    drop(told);
+    assert_eq!(set(results).len(), 500);
+    let seen = Seen::default();
+    let consumer = seen.consumer(&cluster, options("sdk_async_group", "async"));
+    seen.wait(500);
+    assert_eq!(set(seen.texts()), numbered("m", 500));
+    consumer.shutdown().unwrap();
+}
+
+#[test]
+fn a_message_is_found_by_its_keys_where_the_broker_looks_for_them() {
+    let _alone = alone();
+    let cluster = cluster();
+    cluster.broker.create_topic("found", 1);
+    let producer = producer(&cluster);
+    let receipt = producer.send(&Message::builder("found").key("k1").key("k2").body("x")).unwrap();
+    producer.send(&Message::builder("found").key("other").body("y")).unwrap();
+    let (admin, addr) = (Admin::new(Remoting::default(), names(&cluster)), cluster.broker.address.as_str());
+    let is_missing = |error: &Error| {
+        Make::under_test() == Make::Ours && error.code() == Some(ResponseCode::REQUEST_CODE_NOT_SUPPORTED)
+    };
+    let finds = |what: &str, find: &dyn Fn() -> ringmq_client::Result<Vec<ReceivedMessage>>| {
+        // Apache's index follows the sends a little later.
+        eventually(what, PATIENCE, || match find() {
+            Ok(found) if found.is_empty() => None,
+            Ok(found) => {
+                assert!(found.len() == 1 && found[0].msg_id() == receipt.msg_id, "{found:?}");
+                Some(())
+            }
+            Err(error) => is_missing(&error).then_some(()),
+        });
+    };
+    finds("by key", &|| admin.messages_by_key(addr, "found", "k2", 0..i64::MAX, 32));
+    finds("by unique key", &|| admin.messages_by_unique_key(addr, "found", &receipt.msg_id));
+    finds("by id", &|| admin.message_by_id(&receipt.offset_msg_id).map(|message| vec![message]));
+    assert!(matches!(admin.message_by_id("7F00"), Err(Error::MessageId { .. })));
+}
+
+#[test]
+fn a_request_that_nobody_answers_ends() {
+    let _alone = alone();
+    let cluster = cluster();
+    cluster.broker.create_topic("requests", 1);
+    let producer = producer(&cluster);
+    let outcome = producer.request(&Message::new("requests", "anybody?"), Duration::from_millis(500));
+    assert!(matches!(outcome, Err(Error::NoReply { .. })), "{outcome:?}");
+}
