@@ -223,6 +223,7 @@ async fn close_logs(node: &Rc<Node>) -> Result<Vec<(ShardId, u64)>, String> {
     node.registry.close_all();
     let mut ends = Vec::new();
     for log in node.logs() {
+        timer::tell(node, &log);
         let end = log.shard.close().await.map_err(|e| e.to_string())?;
         ends.push((log.shard.id(), end));
     }

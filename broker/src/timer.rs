@@ -33,6 +33,8 @@ use crate::put::{self, PutError};
 const BATCH: usize = 256;
 /// Longest wait without a look at the clock.
 const LOOK: Duration = Duration::from_secs(1);
+/// Progress that is worth telling: it is saved once a second.
+const NOTE_MS: u64 = 200;
 /// Wait after an error.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -120,23 +122,29 @@ async fn run(node: Rc<Node>, log: Rc<Log>) {
     let mut noted_ms = timers.done.get().due_ms;
     while log.shard.poisoned().is_none() {
         let now_ms = timers.now_ms();
-        match deliver_due(&node, &log, now_ms).await {
+        let delivered = deliver_due(&node, &log, now_ms).await;
+        let finished_ms = timers.finished_ms();
+        // One with many need not tell of each batch.
+        if finished_ms > noted_ms + NOTE_MS {
+            noted_ms = finished_ms;
+            tell(&node, &log);
+        }
+        match delivered {
             Ok(true) => {}
-            Ok(false) => {
-                let finished_ms = timers.finished_ms();
-                // A broker without timers writes nothing.
-                if finished_ms > noted_ms && has_timers(&log) {
-                    noted_ms = finished_ms;
-                    let log = u16::from(log.shard.id().get());
-                    node.tell(CONTROL, Mail::TimersFinished { log, finished_ms });
-                }
-                wait(&log, now_ms).await;
-            }
+            Ok(false) => wait(&log, now_ms).await,
             Err(error) => {
                 tracing::error!(shard = %log.shard.id(), due_ms = timers.done.get().due_ms, %error, "timed messages are not delivered");
                 sleep(AGAIN).await;
             }
         }
+    }
+}
+
+/// Tells how far timers are delivered, to be saved. A broker without timers writes nothing.
+pub fn tell(node: &Rc<Node>, log: &Log) {
+    if has_timers(log) {
+        let finished_ms = log.timers.finished_ms();
+        node.tell(CONTROL, Mail::TimersFinished { log: u16::from(log.shard.id().get()), finished_ms });
     }
 }
 
