@@ -61,7 +61,6 @@ const NOT_YET: &[&str] = &[
     "requests_with_replies 5.3.3",
     "sends_in_batches",
     "sql_of_a_client",
-    "tags_that_collide 5.3.3",
     "timers_out_of_range",
     "transactions_ended_raw",
     "transactions_refused",
