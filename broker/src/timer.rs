@@ -203,13 +203,11 @@ async fn deliver_due(node: &Rc<Node>, log: &Rc<Log>, now_ms: u64) -> Result<bool
     let records = read(log, &due).await;
     let mut messages = Vec::with_capacity(due.len());
     for (timed, record) in due.iter().zip(records) {
-        match record {
-            Ok(Some(record)) => messages.extend(released(node, log, timed, &record)),
-            Ok(None) => {
+        // What cannot be read now is not given up: the whole batch is tried again.
+        match record? {
+            Some(record) => messages.extend(released(node, log, timed, &record)),
+            None => {
                 tracing::warn!(shard = %log.shard.id(), offset = timed.offset, "a timed message is gone and is not delivered");
-            }
-            Err(error) => {
-                tracing::error!(shard = %log.shard.id(), offset = timed.offset, %error, "a timed message cannot be read and is not delivered");
             }
         }
     }
