@@ -172,7 +172,13 @@ async fn discard(core: &Core, gone: &[Span]) {
     for span in gone {
         let keep = core.with(|s| !s.keeps_no_spares);
         match core.segments.discard(*span, keep).await {
-            Ok(kept) => tracing::info!(shard = %core.shard, segment = span.base, kept, "dropped a segment"),
+            Ok(kept) => {
+                tracing::info!(shard = %core.shard, segment = span.base, kept, "dropped a segment");
+                if kept {
+                    // Only renamed: there is no work of the disk's to spread.
+                    continue;
+                }
+            }
             Err(e) => tracing::warn!(shard = %core.shard, segment = span.base, "cannot remove a dropped segment: {e}"),
         }
         let ending = core.progress.until(|| core.with(State::is_ending).then_some(()));
