@@ -37,42 +37,13 @@ mod tokens;
 mod transaction;
 
 use std::collections::BTreeSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::Duration;
 
 use scene::{Scene, Setup};
 use support::server::Make;
 
-/// Scenarios that RingMQ does not pass yet, with a client's version behind it where it passes with the other one. One
-/// that passes must leave this list.
-const NOT_YET: &[&str] = &[
-    "delay_levels",
-    "delayed_and_parked",
-    "looked_up_by_key",
-    "looked_up_by_tools 4.9.8",
-    "messages_that_are_deleted",
-    "offsets_committed",
-    "offsets_copied",
-    "offsets_reset",
-    "orderly_too_often 4.9.8",
-    "pulls_with_sql",
-    "replies_raw",
-    "requests_with_replies 5.3.3",
-    "sends_in_batches",
-    "sql_of_a_client",
-    "timers_out_of_range",
-    "transactions_ended_raw",
-    "transactions_refused",
-];
-
 /// A client's version, and the version of Apache's broker that it is recorded with.
 const PAIRS: [(&str, &str); 2] = [("4.9.8", "4.9.7"), ("5.3.3", "5.3.3")];
-
-/// How long a scenario waits for what has to happen: minutes for a cold JVM on a busy machine, and not long for what
-/// is not expected to come.
-const PATIENCE: Duration = Duration::from_secs(60);
-const PATIENCE_NOT_YET: Duration = Duration::from_secs(5);
 
 /// Makes each scenario one test for each client version.
 macro_rules! scenarios {
@@ -146,34 +117,24 @@ fn play(name: &str, client: &'static str, scenario: fn(Setup) -> Scene) {
     }
     let _place = Place::take(if make == Make::Ours { 2 } else { 1 });
     let golden = compare::Golden { server, client, scenario: name };
-    let waits = make == Make::Ours && (NOT_YET.contains(&name) || NOT_YET.contains(&&*format!("{name} {client}")));
-    let patience = if waits { PATIENCE_NOT_YET } else { PATIENCE };
-    let run = || scenario(Setup { client, patience }).end();
+    let seen = scenario(Setup { client }).end();
     match make {
-        Make::Apache(_) if compare::recording() => golden.record(&run()),
-        Make::Apache(_) => golden.hold(&run(), &[]),
-        Make::Ours if waits => {
-            let passed = catch_unwind(AssertUnwindSafe(|| golden.hold(&run(), &compare::differences())));
-            assert!(passed.is_err(), "{name} passes with {client} now: take it out of NOT_YET");
-            eprintln!("skipped: RingMQ does not pass {name} with {client} yet");
-        }
-        Make::Ours => golden.hold(&run(), &compare::differences()),
+        Make::Apache(_) if compare::recording() => golden.record(&seen),
+        Make::Apache(_) => golden.hold(&seen, &[]),
+        Make::Ours => golden.hold(&seen, &compare::differences()),
     }
 }
 
 #[test]
 fn what_is_named_exists() {
     let recorded = compare::scenarios();
-    for name in NOT_YET {
-        let scenario = name.split(' ').next().unwrap();
-        assert!(recorded.contains(scenario), "NOT_YET names {name}, which is not recorded");
-    }
     for difference in compare::differences() {
-        let scenario = difference.scenario;
+        let scenario = &difference.scenario;
         assert!(
-            scenario == "*" || recorded.contains(&scenario),
+            scenario == "*" || recorded.contains(scenario),
             "differences.toml names {scenario}, which is not recorded"
         );
+        assert!(difference.is_named(), "differences.toml does not say where: {}", difference.what);
     }
 }
 

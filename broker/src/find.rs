@@ -8,7 +8,7 @@ use std::sync::Arc;
 use ringmq_engine::{Found, KeyKind, KeyQuery, Position};
 use ringmq_net::Conn;
 use ringmq_protocol::code::{RequestCode, ResponseCode};
-use ringmq_protocol::command::{HeaderError, HeaderView, ReplyHead};
+use ringmq_protocol::command::{HeaderView, ReplyHead};
 use ringmq_protocol::header::{QueryMessage, ViewMessage};
 use ringmq_rt::net::Outbox;
 use ringmq_rt::{Slice, spawn};
@@ -25,13 +25,13 @@ pub fn request(node: &Rc<Node>, conn: &Rc<Conn>, view: &HeaderView<'_>) {
     let asked = if view.code == RequestCode::QUERY_MESSAGE.0 {
         query_of(&node.settings, view).map(Asked::Keys)
     } else {
-        ViewMessage::decode(view).map(|header| Asked::Position(header.offset))
+        ViewMessage::decode(view).map(|header| Asked::Position(header.offset)).map_err(Refusal::from)
     };
     let node = Rc::clone(node);
     match asked {
         Ok(Asked::Keys(what)) => spawn("query by key", query(node, to, what)).detach(),
         Ok(Asked::Position(position)) => spawn("view by position", view_at(node, to, position)).detach(),
-        Err(error) => node.refuse(to, &Refusal::failed(error.to_string())),
+        Err(refusal) => node.refuse(to, &refusal),
     }
 }
 
@@ -40,24 +40,31 @@ enum Asked {
     Position(i64),
 }
 
-fn query_of(settings: &Settings, view: &HeaderView<'_>) -> Result<FindJob, HeaderError> {
+fn query_of(settings: &Settings, view: &HeaderView<'_>) -> Result<FindJob, Refusal> {
     let header = QueryMessage::decode(view)?;
-    let kind = match header.index_type.as_deref() {
-        Some("U") => KeyKind::Unique,
-        Some("K") => KeyKind::Business,
-        _ if header.unique_key_query => KeyKind::Unique,
-        _ => KeyKind::Either,
+    let asked = if header.unique_key_query {
+        settings.unique_query_max
+    } else {
+        let negative = |_| Refusal::failed(format!("maxNum is {}: ask for one message at least", header.max_num));
+        usize::try_from(header.max_num).map_err(negative)?
     };
-    let asked = usize::try_from(header.max_num).unwrap_or(0);
-    let asked = if header.unique_key_query { settings.unique_query_max } else { asked };
     Ok(FindJob {
+        kind: kind(header.index_type.as_deref()),
         topic: header.topic,
         key: header.key,
-        kind,
         max: asked.min(settings.query_messages_max),
         begin_ms: header.begin_timestamp,
         end_ms: header.end_timestamp,
     })
+}
+
+/// Only an index type tells the kinds of keys apart. `_UNIQUE_KEY_QUERY` does not: it says how many messages are enough.
+fn kind(index_type: Option<&str>) -> KeyKind {
+    match index_type {
+        Some("U") => KeyKind::Unique,
+        Some("K") => KeyKind::Business,
+        _ => KeyKind::Either,
+    }
 }
 
 /// The messages with a key in one log of this executor.

@@ -10,6 +10,7 @@ use crate::reset::GroupQueue;
 use crate::table::{Revision, TableError, check_count, indent, parse_table};
 use crate::topic::TopicTable;
 use ringmq_protocol::body::{ConsumerOffsetSerializeWrapper, DataVersion};
+use ringmq_protocol::header::UpdateConsumerOffset;
 use ringmq_protocol::json::FromJson;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -51,15 +52,22 @@ impl OffsetTable {
     }
 
     /// UPDATE_CONSUMER_OFFSET: group and topic must exist. A negative offset is acknowledged and ignored, because the
-    /// Node client sends -1 for "nothing consumed yet".
-    pub fn update(&mut self, commit: Commit<'_>, groups: &GroupTable, topics: &TopicTable) -> Result<(), Refusal> {
-        if !groups.contains(commit.group) {
-            return Err(Refusal::offset_group_missing(commit.group));
+    /// Node client sends -1 for "nothing consumed yet"; one that is no number is refused.
+    pub fn update(
+        &mut self,
+        asked: &UpdateConsumerOffset,
+        groups: &GroupTable,
+        topics: &TopicTable,
+    ) -> Result<(), Refusal> {
+        let UpdateConsumerOffset { consumer_group: group, topic, queue_id, commit_offset } = asked;
+        if !groups.contains(group) {
+            return Err(Refusal::offset_group_missing(group));
         }
-        if !topics.contains(commit.topic) {
-            return Err(Refusal::offset_topic_missing(commit.topic));
+        if !topics.contains(topic) {
+            return Err(Refusal::offset_topic_missing(topic));
         }
-        self.commit(commit)
+        let offset = commit_offset.ok_or_else(|| Refusal::offset_missing(topic))?;
+        self.commit(Commit { group, topic, queue_id: *queue_id, offset })
     }
 
     /// The commit inside a pull, whose group and topic are checked already. An offset may go backwards: that is how
@@ -147,15 +155,15 @@ impl OffsetTable {
     }
 
     /// What a query answers when no offset is stored. A new group starts at 0 while the queue still has its first
-    /// message, whatever the client's policy; afterwards the client's policy decides.
+    /// message, or waits for it, whatever the client's policy; afterwards the client's policy decides.
     ///
-    /// `zero_if_not_found` is the request's `setZeroIfNotFound`, `queue_min` the queue's lowest offset and
-    /// `has_first_message` whether the message with offset 0 can be read.
-    pub fn initial(zero_if_not_found: Option<bool>, queue_min: i64, has_first_message: bool) -> Result<i64, Refusal> {
+    /// `zero_if_not_found` is the request's `setZeroIfNotFound`, `queue_min` the queue's lowest offset and `exists`
+    /// whether there is such a queue.
+    pub fn initial(zero_if_not_found: Option<bool>, queue_min: i64, exists: bool) -> Result<i64, Refusal> {
         if zero_if_not_found == Some(false) {
             return Err(Refusal::offset_not_found_no_zero());
         }
-        if queue_min <= 0 && has_first_message {
+        if queue_min <= 0 && exists {
             return Ok(0);
         }
         Err(Refusal::offset_not_found())

@@ -313,6 +313,11 @@ impl Refusal {
         Self::new(ResponseCode::TOPIC_NOT_EXIST, format!("Topic {topic} not exist!"))
     }
 
+    /// A commit whose offset is absent or no number.
+    pub fn offset_missing(topic: &str) -> Self {
+        Self::invalid(format!("Offset is null, topic is {topic}"))
+    }
+
     /// No offset is stored and the client said that it does not want zero.
     pub fn offset_not_found_no_zero() -> Self {
         Self::new(ResponseCode::QUERY_NOT_FOUND, "Not found, do not set to zero, maybe this group boot first")

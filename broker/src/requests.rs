@@ -30,7 +30,7 @@ use crate::control_shard::ControlShard;
 use crate::filter;
 use crate::mail::{Answer, Ask, ControlJob, QueueEnds, Told};
 use crate::member::{self, Sender};
-use crate::offset::{Commit, OffsetTable};
+use crate::offset::OffsetTable;
 use crate::refusal::Refusal;
 use crate::reset::ResetChange;
 use crate::runtime_info;
@@ -69,10 +69,15 @@ impl From<JsonError> for Refusal {
 /// Serves one request and answers it.
 pub async fn handle(control: Rc<ControlShard>, job: ControlJob) {
     let outcome = match HeaderView::parse(job.frame.head().serialize, job.frame.header()) {
+        Ok(view) if is_reply(view.code) => return reply::push(&control, &job, &view).await,
         Ok(view) => serve(&control, &job, &view).await,
         Err(error) => Err(error.into()),
     };
     answer(&control, job.to, outcome);
+}
+
+fn is_reply(code: i32) -> bool {
+    [RequestCode::SEND_REPLY_MESSAGE, RequestCode::SEND_REPLY_MESSAGE_V2].contains(&RequestCode(code))
 }
 
 fn answer(control: &ControlShard, to: Answer, outcome: Outcome) {
@@ -140,7 +145,6 @@ async fn serve(control: &Rc<ControlShard>, job: &ControlJob, view: &HeaderView<'
                 body: control.node.settings.properties.clone().into_bytes(),
             })
         }
-        RequestCode::SEND_REPLY_MESSAGE | RequestCode::SEND_REPLY_MESSAGE_V2 => reply::push(control, job, view).await,
         RequestCode::GET_CONSUMER_RUNNING_INFO => client_call::running_info(control, view).await,
         RequestCode::CONSUME_MESSAGE_DIRECTLY => client_call::consume_directly(control, view).await,
         RequestCode::INVOKE_BROKER_TO_GET_CONSUMER_STATUS => client_call::consumer_status(control, view).await,
@@ -258,22 +262,17 @@ async fn query_offset(control: &Rc<ControlShard>, view: &HeaderView<'_>) -> Outc
         return Ok(Good::ext("offset", offset));
     }
     let ends = queue_ends(control, &header.topic, header.queue_id).await?;
-    // An empty queue starts at zero as well: its first message has not come yet.
-    let offset = OffsetTable::initial(header.set_zero_if_not_found, ends.min, ends.min == 0)?;
+    // One with messages may lie beyond the numbers of a topic that has fewer queues now.
+    let exists = ends.max > 0 || control.tables.borrow().topics.has_queue(&header.topic, header.queue_id);
+    let offset = OffsetTable::initial(header.set_zero_if_not_found, ends.min, exists)?;
     Ok(Good::ext("offset", offset))
 }
 
 fn update_offset(control: &ControlShard, view: &HeaderView<'_>) -> Outcome {
-    let header = UpdateConsumerOffset::decode(view)?;
-    let commit = Commit {
-        group: &header.consumer_group,
-        topic: &header.topic,
-        queue_id: header.queue_id,
-        offset: header.commit_offset,
-    };
+    let asked = UpdateConsumerOffset::decode(view)?;
     let mut tables = control.tables.borrow_mut();
     let tables = &mut *tables;
-    tables.offsets.update(commit, &tables.groups, &tables.topics)?;
+    tables.offsets.update(&asked, &tables.groups, &tables.topics)?;
     Ok(Good::default())
 }
 

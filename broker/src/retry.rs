@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ringmq_engine::Position;
 use ringmq_net::{Conn, Frame};
-use ringmq_protocol::code::RequestCode;
+use ringmq_protocol::code::{RequestCode, version};
 use ringmq_protocol::command::HeaderView;
 use ringmq_protocol::header::ConsumerSendMsgBack;
 use ringmq_protocol::id::offset_msg_id;
@@ -150,6 +150,12 @@ fn source_id(record: &Slice, offset: i64) -> Result<String, Refusal> {
     Ok(offset_msg_id(record.store_host(), offset).as_str().to_owned())
 }
 
+/// Whether a message that its consumer sends to the retry topic itself was tried often enough. Consumers of 5.x count the
+/// try that just failed, which ordered ones of 4.9 leave to the broker.
+fn is_last(version: i32, reconsume_times: i32, max: i32) -> bool {
+    if version < version::V5_0_0 { reconsume_times >= max } else { reconsume_times > max }
+}
+
 /// Where a client's send to a retry topic goes: on to the group's dead letters once it was tried often enough.
 ///
 /// # Errors
@@ -163,8 +169,21 @@ pub async fn redirect(
 ) -> Result<Option<Arc<Topic>>, Refusal> {
     let Some(name) = topic.strip_prefix(names::RETRY_PREFIX) else { return Ok(None) };
     let group = group(node, name).await?;
-    if reconsume_times <= tries(&group, version, max_asked) {
+    if !is_last(version, reconsume_times, tries(&group, version, max_asked)) {
         return Ok(None);
     }
     own_topic(node, names::dlq_topic(name), DEAD_LETTER_QUEUES, 0).await.map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_generation_of_clients_counts_its_own_way() {
+        let last = |version, max| [0, 1, 2, 3].map(|times| is_last(version, times, max));
+        assert_eq!(last(version::V4_9_8, 2), [false, false, true, true]);
+        assert_eq!(last(version::V5_3_3, 2), [false, false, false, true]);
+        assert!(is_last(version::V4_9_8, 1, -1) && is_last(version::V5_3_3, 1, -1));
+    }
 }

@@ -261,6 +261,13 @@ impl TopicTable {
         self.topics.contains_key(topic)
     }
 
+    /// True if the topic exists and has a queue of this number, to read or to write.
+    pub fn has_queue(&self, topic: &str, queue_id: i32) -> bool {
+        self.topics.get(topic).is_some_and(|topic| {
+            (0..topic.config.read_queue_nums.max(topic.config.write_queue_nums)).contains(&queue_id)
+        })
+    }
+
     /// True if the topic exists and is ordered.
     pub fn is_ordered(&self, topic: &str) -> bool {
         self.topics.get(topic).is_some_and(|topic| topic.config.order)

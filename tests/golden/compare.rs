@@ -34,11 +34,13 @@ pub(crate) struct Difference {
     /// Only where both answers are refusals.
     #[serde(default)]
     pub(crate) refused: bool,
-    /// The member, a path with dots between the names, or `*` for any; absent for a line that only one of both has.
-    pub(crate) member: Option<String>,
+    /// The members: paths with dots between the names, `*.` and how a path ends, or `*` for any. None for a line that only
+    /// one of both has.
+    #[serde(default)]
+    pub(crate) members: Vec<String>,
     /// What the recorded text begins with; absent for any value.
     pub(crate) apache: Option<String>,
-    /// Another server's version whose recorded value is RingMQ's, too; with it, `member` is absent and means any.
+    /// Another server's version whose recorded value is RingMQ's, too. Without members, any member and whole lines.
     pub(crate) like: Option<String>,
     /// What differs, in the words of `docs/COMPATIBILITY.md`.
     pub(crate) what: String,
@@ -235,6 +237,14 @@ fn shared<'a>(lines: &'a Seen, others: &Seen) -> Vec<&'a str> {
     lines.iter().map(|(name, _)| name.as_str()).filter(|name| line_of(others, name).is_some()).collect()
 }
 
+/// Whether the path `member` is what `known` says.
+fn is_called(member: &str, known: &str) -> bool {
+    match known.strip_prefix('*') {
+        Some(end) => member.ends_with(end),
+        None => member == known,
+    }
+}
+
 impl Difference {
     fn is_of(&self, golden: &Golden<'_>) -> bool {
         (self.scenario == "*" || self.scenario == golden.scenario)
@@ -250,15 +260,22 @@ impl Difference {
         if !self.is_of(golden) || !is_of_line || (self.refused && !spot.refused) {
             return false;
         }
+        let is_of_member = spot.member.is_some_and(|member| self.members.iter().any(|known| is_called(member, known)));
         if let Some(like) = &self.like {
             let other = line_of(&others[&**like], spot.line);
-            return match spot.member {
+            let is_like = match spot.member {
                 Some(member) => other.is_some_and(|other| leaves(other).get(member) == spot.ours),
                 None => other == spot.ours,
             };
+            return is_like && (self.members.is_empty() || is_of_member);
         }
         let begins = |text: &String| spot.recorded.and_then(Value::as_str).is_some_and(|value| value.starts_with(text));
-        let is_of_member = self.member.as_deref() == spot.member || self.member.as_deref() == Some("*");
-        self.apache.as_ref().is_none_or(begins) && is_of_member
+        self.apache.as_ref().is_none_or(begins)
+            && if self.members.is_empty() { spot.member.is_none() } else { is_of_member }
+    }
+
+    /// Whether it says where it holds: in lines, or in members. One that holds everywhere would hide what nobody meant.
+    pub(crate) fn is_named(&self) -> bool {
+        !self.lines.is_empty() || self.members.iter().any(|member| member != "*")
     }
 }

@@ -50,8 +50,10 @@ fn delay_levels(setup: Setup) -> Scene {
         ("zero", "0", seconds(0)),
         ("negative", "-1", seconds(0)),
     ];
-    let since = scene.put("orders", "first", "").max(0);
-    let since = scene.pull("orders").iter().find(|record| record.position == since).unwrap().stored;
+    let first = scene.put("orders", "first", "");
+    let since = scene.until("the first one is readable", |scene| {
+        scene.pull("orders").iter().find(|record| record.position == first).map(|record| record.stored)
+    });
     for (name, level, _) in sends {
         let options = [("topic", "orders"), ("body", name), ("tag", "paid"), ("keys", "k"), ("p.DELAY", level)];
         scene.send(&format!("sent {name}"), &options);
@@ -131,7 +133,8 @@ fn delayed_and_parked(setup: Setup) -> Scene {
         scene.send(&format!("sent {name}"), &options);
     }
     let mut pulled = 0;
-    for queue in ["0", "1", "2"] {
+    for (queue, count) in [("0", 1), ("1", 2), ("2", 0)] {
+        scene.until_maximum("SCHEDULE_TOPIC_XXXX", queue, count);
         let ext = wire::pull("SCHEDULE_TOPIC_XXXX", queue.parse().unwrap(), 0, 32, 0);
         let ext: Vec<_> = ext.iter().map(|(key, value)| (*key, value.as_str())).collect();
         let frame = scene.answer(&format!("queue {queue}"), wire::PULL_MESSAGE, &ext, &[]);
@@ -145,9 +148,13 @@ fn delayed_and_parked(setup: Setup) -> Scene {
     scene
 }
 
-/// What 5.x brokers need for timers and their recall.
-const TIMERS: [(&str, &str); 3] =
-    [("messageDelayLevel", LEVELS), ("timerWheelEnable", "true"), ("recallMessageEnable", "true")];
+/// What 5.x brokers need for timers and their recall, and how far ahead these look unless it is set.
+const TIMERS: [(&str, &str); 4] = [
+    ("messageDelayLevel", LEVELS),
+    ("timerWheelEnable", "true"),
+    ("recallMessageEnable", "true"),
+    ("timerMaxDelaySec", "259200"),
+];
 
 /// Milliseconds since 1970.
 pub(crate) fn now() -> i64 {

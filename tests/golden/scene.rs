@@ -23,9 +23,10 @@ fn wire_version(client: &str) -> i32 {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Setup {
     pub(crate) client: &'static str,
-    /// How long something may take that has to happen.
-    pub(crate) patience: Duration,
 }
+
+/// How long something may take that has to happen: a cold JVM on a busy machine takes its time.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Setup {
     /// Starts a broker with these lines in its configuration.
@@ -55,14 +56,14 @@ pub(crate) struct Scene {
     pub(crate) cluster: Cluster,
 }
 
-/// Asks again and again; a scenario's own patience is part of what it is run with.
-fn eventually<T>(what: &str, patience: Duration, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + patience;
+/// Asks again and again.
+fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(answer) = look() {
             return answer;
         }
-        assert!(Instant::now() < deadline, "{what}: not within {patience:?}");
+        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
         std::thread::sleep(Duration::from_millis(50));
     }
 }
@@ -249,7 +250,7 @@ impl Scene {
     /// Waits until the clients have said `count` lines of `event` as `name`, and gives them.
     pub(crate) fn wait(&mut self, name: &str, event: &str, count: usize) -> Vec<Value> {
         let driver = self.stage.as_ref().unwrap();
-        driver.wait_for(&format!("{count} {event} of {name}"), self.setup.patience, |lines| {
+        driver.wait_for(&format!("{count} {event} of {name}"), PATIENCE, |lines| {
             let mine: Vec<Value> = of(lines, event).into_iter().filter(|line| line["as"] == name).collect();
             (mine.len() >= count).then_some(mine)
         })
@@ -276,8 +277,7 @@ impl Scene {
 
     /// Waits until queue 0 of `topic` holds `count` records, and observes each as it is stored.
     pub(crate) fn stored(&mut self, what: &str, topic: &str, count: usize) -> Vec<Record> {
-        let patience = self.setup.patience;
-        let records = eventually(&format!("{count} records in {topic}"), patience, || {
+        let records = eventually(&format!("{count} records in {topic}"), || {
             let records = self.pull(topic);
             (records.len() >= count).then_some(records)
         });
@@ -287,13 +287,18 @@ impl Scene {
         records
     }
 
-    /// Waits until queue 0 of `topic` has `count` entries, and observes how the broker answers a pull of all of it.
-    pub(crate) fn whole_queue(&mut self, what: &str, topic: &str, count: i64) {
-        self.until(&format!("{count} entries in {topic}"), |scene| {
-            let frame = scene.ask(wire::GET_MAX_OFFSET, &[("topic", topic), ("queueId", "0")], &[]);
+    /// Waits until a queue has `count` entries: what was acknowledged can be read a little later.
+    pub(crate) fn until_maximum(&mut self, topic: &str, queue: &str, count: i64) {
+        self.until(&format!("{count} entries in queue {queue} of {topic}"), |scene| {
+            let frame = scene.ask(wire::GET_MAX_OFFSET, &[("topic", topic), ("queueId", queue)], &[]);
             let offset = frame.header.ext.get("offset").and_then(|offset| offset.parse().ok());
             offset.filter(|offset: &i64| *offset >= count)
         });
+    }
+
+    /// Waits until queue 0 of `topic` has `count` entries, and observes how the broker answers a pull of all of it.
+    pub(crate) fn whole_queue(&mut self, what: &str, topic: &str, count: i64) {
+        self.until_maximum(topic, "0", count);
         let ext = wire::pull(topic, 0, 0, 32, 0);
         let frame = self.connection.call(wire::PULL_MESSAGE, &ext, &[]).unwrap();
         self.observe_frame(what, &frame);
@@ -307,8 +312,7 @@ impl Scene {
 
     /// Waits until `enough` says so of the queue's records.
     pub(crate) fn until<T>(&mut self, what: &str, mut enough: impl FnMut(&mut Scene) -> Option<T>) -> T {
-        let patience = self.setup.patience;
-        eventually(what, patience, || enough(self))
+        eventually(what, || enough(self))
     }
 
     /// The offset message id of the record at `position`.

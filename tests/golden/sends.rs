@@ -175,6 +175,7 @@ fn sends_in_batches(setup: Setup) -> Scene {
     let blank = [batch_element(b"", ""), batch_element(b"c", "")].concat();
     let doubtful = Outgoing { topic: "doubtful", body: &blank, ..sent("") };
     send(&mut scene, "with an empty message", &[("m", "true")], &doubtful);
+    scene.whole_queue("the empty message as it is stored", "doubtful", 2);
     let retries = Outgoing { topic: "%RETRY%billing", ..sent("") };
     send(&mut scene, "to a retry topic", &[("m", "true"), ("j", "1")], &retries);
     scene.send("by a client", &[("topic", "orders"), ("batch", "c,d,e"), ("tag", "paid"), ("p.user", "kept")]);

@@ -9,19 +9,30 @@ fn commit<'a>(group: &'a str, topic: &'a str, queue_id: i32, offset: i64) -> Com
 }
 
 #[test]
-fn an_update_needs_its_group_and_its_topic() {
+fn an_update_needs_its_group_its_topic_and_an_offset() {
     let topics = TopicTable::open(TopicSettings::new("c", "b", 1), None, 0);
     let groups = GroupTable::open(GroupSettings { auto_create: true, create_system: true }, None, 0);
     let mut table = OffsetTable::default();
-    let refusal = table.update(commit("nobody", "TBW102", 0, 1), &groups, &topics).unwrap_err();
+    let asked = |group: &str, topic: &str, commit_offset| UpdateConsumerOffset {
+        consumer_group: group.to_owned(),
+        topic: topic.to_owned(),
+        queue_id: 0,
+        commit_offset,
+    };
+    let refusal = table.update(&asked("nobody", "TBW102", Some(1)), &groups, &topics).unwrap_err();
     assert_eq!(
         (refusal.code, refusal.remark.as_str()),
         (ResponseCode::SUBSCRIPTION_GROUP_NOT_EXIST, "Group nobody not exist!")
     );
-    let refusal = table.update(commit("TOOLS_CONSUMER", "nothing", 0, 1), &groups, &topics).unwrap_err();
+    let refusal = table.update(&asked("TOOLS_CONSUMER", "nothing", Some(1)), &groups, &topics).unwrap_err();
     assert_eq!((refusal.code, refusal.remark.as_str()), (ResponseCode::TOPIC_NOT_EXIST, "Topic nothing not exist!"));
+    let refusal = table.update(&asked("TOOLS_CONSUMER", "TBW102", None), &groups, &topics).unwrap_err();
+    assert_eq!(
+        (refusal.code, refusal.remark.as_str()),
+        (ResponseCode::INVALID_PARAMETER, "Offset is null, topic is TBW102")
+    );
     assert!(table.is_empty());
-    assert_eq!(table.update(commit("TOOLS_CONSUMER", "TBW102", 0, 1), &groups, &topics), Ok(()));
+    assert_eq!(table.update(&asked("TOOLS_CONSUMER", "TBW102", Some(1)), &groups, &topics), Ok(()));
     assert_eq!(table.stored("TOOLS_CONSUMER", "TBW102", 0), Some(1));
 }
 

@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use ringmq_net::ConnId;
 use ringmq_protocol::code::{RequestCode, ResponseCode};
-use ringmq_protocol::command::{Command, HeaderView};
+use ringmq_protocol::command::{Command, ExtWriter, HeaderView};
 use ringmq_protocol::header::{Names, PushReply, SendRequest};
 use ringmq_protocol::host::Host;
 use ringmq_protocol::id::offset_msg_id;
 use ringmq_protocol::properties;
 use ringmq_rt::wall_ms;
 
-use super::{Good, Outcome};
 use crate::client_call::{ClientCall, call};
 use crate::control_shard::ControlShard;
 use crate::mail::ControlJob;
@@ -25,29 +24,63 @@ use crate::send::may_send;
 /// How long the requester may take to say that it has the reply.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
-pub(super) async fn push(control: &Rc<ControlShard>, job: &ControlJob, view: &HeaderView<'_>) -> Outcome {
+/// Serves the request and answers it: a refusal, too, tells where the reply is stored.
+pub(super) async fn push(control: &Rc<ControlShard>, job: &ControlJob, view: &HeaderView<'_>) {
+    let (outcome, stored) = match accept(control, view).await {
+        Ok(header) => deliver(control, job, header).await,
+        Err(refusal) => (Err(refusal), None),
+    };
+    let settings = &control.node.settings;
+    let (code, remark) = match &outcome {
+        Ok(()) => (ResponseCode::SUCCESS, None),
+        Err(refusal) => (refusal.code, Some(refusal.remark.as_str())),
+    };
+    let ext = |writer: &mut ExtWriter<'_>| {
+        if let Some(Kept { msg_id, queue_id, queue_offset }) = &stored {
+            writer.str("msgId", msg_id);
+            writer.i64("queueId", i64::from(*queue_id));
+            writer.i64("queueOffset", i64::try_from(*queue_offset).unwrap_or(i64::MAX));
+        }
+        writer.str(properties::MSG_REGION, &settings.region);
+        writer.bool(properties::TRACE_ON, settings.trace_on);
+    };
+    control.node.answer(job.to, code, remark, ext, &[]);
+}
+
+/// Where a reply is kept.
+struct Kept {
+    msg_id: String,
+    queue_id: i32,
+    queue_offset: u64,
+}
+
+async fn accept(control: &Rc<ControlShard>, view: &HeaderView<'_>) -> Result<SendRequest, Refusal> {
     let names = if view.code == RequestCode::SEND_REPLY_MESSAGE.0 { Names::V1 } else { Names::V2 };
     let header = SendRequest::decode_names(view, names)?;
-    let settings = &control.node.settings;
-    may_send(settings, &header.topic)?;
+    may_send(&control.node.settings, &header.topic)?;
     let queues = header.default_topic_queue_nums;
     control.ensure_topic(&header.topic, &header.default_topic, queues, header.unit_mode).await.done()?;
+    Ok(header)
+}
+
+/// Pushes the reply to its requester, and keeps it for those who look for it later, whether or not it arrived.
+async fn deliver(
+    control: &Rc<ControlShard>,
+    job: &ControlJob,
+    mut header: SendRequest,
+) -> (Result<(), Refusal>, Option<Kept>) {
+    let settings = &control.node.settings;
     let queue_id = header.queue_id.max(0);
-    let kept = message(job, &header, queue_id);
+    let mut kept = message(job, &header, queue_id);
+    kept.set(properties::MSG_REGION, &settings.region);
+    kept.set(properties::TRACE_ON, if settings.trace_on { "true" } else { "false" });
+    header.properties = Some(kept.properties.clone());
     let pushed = push_to_requester(control, job, header).await;
-    // Kept for those who look for it later, whether or not it arrived.
     let stored = if settings.store_replies { store(control, kept).await } else { None };
-    pushed?;
     // Clients insist on ids, of a message that is not stored too.
-    let (msg_id, queue_offset) = stored.unwrap_or_else(|| ("0".to_owned(), 0));
-    let ext = vec![
-        ("msgId".into(), msg_id),
-        ("queueId".into(), queue_id.to_string()),
-        ("queueOffset".into(), queue_offset.to_string()),
-        (properties::MSG_REGION.into(), settings.region.clone()),
-        (properties::TRACE_ON.into(), settings.trace_on.to_string()),
-    ];
-    Ok(Good { ext, body: Vec::new() })
+    let none = || pushed.is_ok().then(|| Kept { msg_id: "0".to_owned(), queue_id, queue_offset: 0 });
+    let stored = stored.or_else(none);
+    (pushed, stored)
 }
 
 /// The reply as it is stored.
@@ -66,13 +99,14 @@ fn message(job: &ControlJob, header: &SendRequest, queue_id: i32) -> Message {
     }
 }
 
-/// Its offset id and its place in the queue. The requester has its reply, so that it is not stored is worth a warning only.
-async fn store(control: &ControlShard, message: Message) -> Option<(String, u64)> {
+/// The requester has its reply, so that it is not stored is worth a warning only.
+async fn store(control: &ControlShard, message: Message) -> Option<Kept> {
     let topic = control.tables.borrow().topics.get(&message.topic).cloned()?;
+    let queue_id = message.queue_id;
     match put(&control.node, &topic, message).await {
         Ok(ticket) => {
             let id = offset_msg_id(control.node.settings.store_host, ticket.position.to_wire());
-            Some((id.as_str().to_owned(), ticket.queue_offset.0))
+            Some(Kept { msg_id: id.as_str().to_owned(), queue_id, queue_offset: ticket.queue_offset.0 })
         }
         Err(error) => {
             tracing::warn!(topic = %topic.config.topic_name, %error, "a reply is not stored");

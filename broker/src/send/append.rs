@@ -15,7 +15,7 @@ use ringmq_rt::wall_ms;
 
 use super::asked::{Asked, detour_of, read_properties, with_level};
 use super::batch::append_batch;
-use super::record::{check_len, own_pairs, spec, unique_key};
+use super::record::{check_body, check_len, own_pairs, spec, unique_key};
 use super::{Place, refuse, text};
 use crate::detour::Detour;
 use crate::log::{Log, Waiting};
@@ -180,6 +180,7 @@ pub(super) fn append_one(
         spec.queue_id = kept.queue_id;
         spec.sys_flag = detour.sys_flag(spec.sys_flag);
     }
+    check_body(&spec)?;
     check_len(&spec, settings)?;
     let keys = Keys { unique, business: asked.keys };
     let due_ms = if let Some(Detour::Timer(due_ms)) = detour { Some(due_ms) } else { None };

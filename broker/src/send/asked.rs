@@ -1,6 +1,5 @@
 //! What a message's properties ask of the broker, and the way around that follows from it.
 
-use ringmq_engine::Keys;
 use ringmq_protocol::code::ResponseCode;
 use ringmq_protocol::header::SendHeader;
 use ringmq_protocol::properties::{self, sys_flag};
@@ -49,11 +48,6 @@ impl<'a> Asked<'a> {
             }
         }
         asked
-    }
-
-    /// What the message can be found by.
-    pub(super) fn index_keys(&self) -> Keys<'a> {
-        Keys { unique: self.unique_key, business: self.keys }
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::rc::Rc;
 
-use ringmq_engine::Draft;
+use ringmq_engine::{Draft, Keys};
 use ringmq_net::Frame;
 use ringmq_protocol::batch::{BatchMessage, BatchReader};
 use ringmq_protocol::header::SendHeader;
-use ringmq_protocol::message::tags_code;
-use ringmq_protocol::names;
+use ringmq_protocol::message::{Property, tags_code};
+use ringmq_protocol::{names, properties};
 use ringmq_rt::wall_ms;
 
 use super::Place;
@@ -28,6 +28,15 @@ pub(super) fn check_batch(asked: &Asked<'_>, settings: &Settings) -> Result<(), 
         (_, true) => Err(Refusal::message_illegal(settings.message_max, "a batch cannot be a transaction")),
         _ => Ok(()),
     }
+}
+
+/// The properties of a batch's header that a message of it gets: all but what it has itself already. They count before the
+/// message's own, but for its id, by which its sender knows it.
+fn shared<'a>(outer: &'a str, own: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+    properties::iter(outer).filter(move |(name, value)| {
+        let known = properties::get(own, name);
+        known.is_none_or(|known| known != *value && *name != properties::UNIQ_KEY)
+    })
 }
 
 /// The messages of a batch lie one behind the other in the log, all or none.
@@ -64,9 +73,12 @@ pub(super) fn append_batch(
     let mut pairs = Vec::with_capacity(messages.len());
     let mut asked = Vec::with_capacity(messages.len());
     for message in &messages {
-        asked.push(Asked::read(message.properties));
+        let own = Asked::read(message.properties);
         bodies.push([message.body]);
-        pairs.push(own_pairs(settings, message.properties, None));
+        let mut of_message = own_pairs(settings, message.properties, None);
+        of_message.extend(shared(&outer, message.properties).map(|(name, value)| Property::Pair(name, value)));
+        pairs.push(of_message);
+        asked.push(own);
     }
     let mut specs = Vec::with_capacity(messages.len());
     for ((message, body), pairs) in messages.iter().zip(&bodies).zip(&pairs) {
@@ -80,8 +92,11 @@ pub(super) fn append_batch(
         .zip(&asked)
         .map(|(spec, asked)| Draft {
             spec,
-            tags_code: asked.tags.map_or(0, tags_code),
-            keys: asked.index_keys(),
+            tags_code: outer_asked.tags.or(asked.tags).map_or(0, tags_code),
+            keys: Keys {
+                unique: asked.unique_key.or(outer_asked.unique_key),
+                business: outer_asked.keys.or(asked.keys),
+            },
             due_ms: None,
         })
         .collect();
@@ -95,4 +110,17 @@ pub(super) fn append_batch(
     let first_sent = sent(place, first, unique.and_then(ShortText::new));
     let positions = tickets.iter().map(|ticket| ticket.position.to_wire()).collect();
     Ok(Stored { answer: Waiting::Batch(first_sent, positions), end: last.end, wait: !outer_asked.dont_wait })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_keeps_its_id_and_takes_what_else_its_batch_says() {
+        let outer = "WAIT\u{1}true\u{2}UNIQ_KEY\u{1}batch\u{2}user\u{1}batch\u{2}";
+        let of = |own| shared(outer, own).collect::<Vec<_>>();
+        assert_eq!(of(""), [("WAIT", "true"), ("UNIQ_KEY", "batch"), ("user", "batch")]);
+        assert_eq!(of("WAIT\u{1}true\u{2}UNIQ_KEY\u{1}own\u{2}user\u{1}own\u{2}"), [("user", "batch")]);
+    }
 }

@@ -60,13 +60,18 @@ pub(super) fn spec<'a>(
     }
 }
 
-/// The checks that RocketMQ answers with MESSAGE_ILLEGAL.
-pub(super) fn check_len(spec: &RecordSpec<'_>, settings: &Settings) -> Result<(), Refusal> {
+/// The body of a message that is sent alone is not empty. One of a batch may be.
+pub(super) fn check_body(spec: &RecordSpec<'_>) -> Result<(), Refusal> {
     if spec.body.iter().all(|part| part.is_empty()) {
         return Err(Refusal::illegal(
             "the message is illegal, maybe msg body or properties length not matched: the body is empty",
         ));
     }
+    Ok(())
+}
+
+/// The checks that RocketMQ answers with MESSAGE_ILLEGAL.
+pub(super) fn check_len(spec: &RecordSpec<'_>, settings: &Settings) -> Result<(), Refusal> {
     match spec.encoded_len() {
         Ok(_) => Ok(()),
         Err(error) => Err(refuse_record(&error, settings.message_max)),

@@ -206,7 +206,7 @@ impl Member {
             consumer_group: self.group.clone(),
             topic: queue.topic.clone(),
             queue_id: queue.queue_id,
-            commit_offset: offset,
+            commit_offset: Some(offset),
         };
         let request = Request::new(RequestCode::UPDATE_CONSUMER_OFFSET).with_ext(header.to_ext());
         self.session.remoting.call(&self.master(queue)?, &request, self.timeout).map(|_| ())

@@ -89,7 +89,7 @@ impl Admin {
             consumer_group: group.to_owned(),
             topic: topic.to_owned(),
             queue_id,
-            commit_offset: offset,
+            commit_offset: Some(offset),
         };
         self.call(addr, &Request::new(RequestCode::UPDATE_CONSUMER_OFFSET).with_ext(header.to_ext())).map(|_| ())
     }

@@ -260,7 +260,7 @@ headers! {
         consumer_group: str => "consumerGroup", req;
         topic: str => "topic", req;
         queue_id: i32 => "queueId", req;
-        commit_offset: i64 => "commitOffset", req;
+        commit_offset: i64 => "commitOffset", opt;
     }
 
     /// Code 29.
