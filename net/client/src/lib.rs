@@ -45,6 +45,7 @@
 //! | read queue by queue | [`PullConsumer::poll`], [`PullConsumer::seek`], [`PullConsumer::commit`] | `pull` |
 //! | follow a whole topic | [`tail()`] | |
 //! | create, find, reset, delete | [`Admin`] | `admin` |
+//! | agree on orders and payments over several databases | all of these | `orders` |
 //!
 //! # What to expect
 //!
