@@ -6,6 +6,10 @@
 #[expect(dead_code, reason = "each test program uses its own part of the support")]
 mod support;
 
+#[path = "sdk/asked.rs"]
+mod asked;
+#[path = "sdk/brokers.rs"]
+mod brokers;
 #[path = "sdk/consume.rs"]
 mod consume;
 #[path = "sdk/examples.rs"]
