@@ -148,3 +148,30 @@ fn needs_restart(key: &Key) -> String {
 fn uneditable(key: &Key) -> String {
     format!("the configuration file cannot take {}: set it there by hand and restart the broker", key.name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::key::Spelling;
+
+    #[test]
+    fn every_key_is_in_force_by_that_name() {
+        for (name, _) in LIVE {
+            let Match::Key(key, Spelling::Exact) = key::find(Program::Broker, name) else { panic!("{name} is no key") };
+            assert_eq!(key.class, Class::Honoured, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_changed_is_refused_in_words() {
+        for (change, why) in [
+            ("", "names no key"),
+            ("fileReserveTime=1", "`fileReserveTime` is no key of a broker; did you mean fileReservedTime?"),
+            ("rejectPullConsumerEnable=true", "is not built yet"),
+            ("fileReservedTime=1\nenableCalcFilterBitMap=true", "enableCalcFilterBitMap changes nothing here"),
+        ] {
+            let refused = read(change.as_bytes()).unwrap_err();
+            assert!(refused.contains(why), "{change}: {refused}");
+        }
+    }
+}
