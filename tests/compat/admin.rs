@@ -15,6 +15,7 @@ for_each_client! {
     the_cluster_is_told
     the_cluster_list_shows_what_goes_through
     the_brokers_status_is_shown
+    the_status_shows_how_far_delay_levels_are
     a_send_without_a_topic_is_refused
     the_configuration_is_changed_while_the_broker_runs
 }
@@ -112,6 +113,28 @@ fn the_brokers_status_is_shown(version: &'static str) {
         assert!((1..=7).contains(&flushed), "{shown}");
         assert_eq!(table["ringmqFlushes"], flushed.to_string(), "{shown}");
     }
+}
+
+fn the_status_shows_how_far_delay_levels_are(version: &'static str) {
+    let cluster = Cluster::start(Settings::default());
+    cluster.broker.create_topic("counted", 4);
+    let client = cluster.client(version);
+    // The first level's delay is a second, the last one's two hours.
+    for level in ["1", "18", "18"] {
+        client.run("send", &[("namesrv", cluster.namesrv()), ("topic", "counted"), ("delay-level", level)]);
+    }
+    eventually("the first level is delivered, and the last one waits", Duration::from_secs(60), || {
+        let shown = client.mqadmin(&["brokerStatus", "-n", cluster.namesrv(), "-b", &cluster.broker.address]);
+        let value = |key: &str| {
+            let mut pairs = shown.lines().filter_map(|line| line.split_once(": "));
+            pairs.find(|(name, _)| name.trim() == key).map(|(_, value)| value.trim().to_owned())
+        };
+        let first = value("scheduleMessageOffset_1")? == "1,1";
+        // Apache's broker lists a level once it has delivered something of it.
+        let is_listed = Make::under_test() == Make::Ours;
+        let last = value("scheduleMessageOffset_18").map_or(!is_listed, |last| last == "0,2");
+        (first && last && value("scheduleMessageOffset_2").is_none_or(|unused| unused == "0,0")).then_some(())
+    });
 }
 
 fn a_send_without_a_topic_is_refused(version: &'static str) {
