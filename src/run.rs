@@ -2,12 +2,13 @@
 //! before anything is started, starts, prints its banner, and ends in order when it is asked to.
 //!
 //! The pieces: `broker` and `namesrv` turn configuration into what those crates take, `place` and `disk` find what the
-//! host decides, `servers` starts and ends, `banner` speaks, `manager` tells systemd, `pid` leaves the mark that
+//! host decides, `live` is what can be changed while a broker runs, `servers` starts and ends, `banner` speaks, `manager` tells systemd, `pid` leaves the mark that
 //! `mqshutdown` looks for.
 
 mod banner;
 pub(crate) mod broker;
 mod disk;
+mod live;
 mod manager;
 mod namesrv;
 pub(crate) mod pid;

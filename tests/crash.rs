@@ -17,10 +17,11 @@ mod oracle;
 
 use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use load::Load;
 use oracle::{Oracle, QUEUES, TOPIC};
+use support::dice::Dice;
 use support::server::{Cluster, Flush, Make, Settings, timed};
 
 /// The two runs would slow each other down, and a kill in the middle of nothing proves nothing.
@@ -29,27 +30,6 @@ static ALONE: Mutex<()> = Mutex::new(());
 fn rounds() -> u32 {
     let default = if support::in_ci() { 20 } else { 3 };
     std::env::var("RINGMQ_CRASH_ROUNDS").map_or(default, |text| text.parse().unwrap())
-}
-
-/// Numbers that a printed seed brings back.
-struct Dice(u64);
-
-impl Dice {
-    fn new() -> Dice {
-        let seed = std::env::var("RINGMQ_CRASH_SEED").map_or_else(
-            |_| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs(),
-            |text| text.parse().unwrap(),
-        );
-        println!("RINGMQ_CRASH_SEED={seed}");
-        Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % bound
-    }
 }
 
 /// Segments of a MiB that are dropped as soon as they are full, and become the next ones.
@@ -73,7 +53,7 @@ fn run(flush: Flush, drops: bool) {
         return support::skip(&reason);
     }
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut dice = Dice::new();
+    let mut dice = Dice::from_variable("RINGMQ_CRASH_SEED");
     let properties = if drops { dropping() } else { Vec::new() };
     let mut cluster = Cluster::start(Settings { flush, properties, ..Settings::default() });
     cluster.broker.create_topic(TOPIC, u32::try_from(QUEUES).unwrap());

@@ -6,6 +6,10 @@
 #[expect(dead_code, reason = "each test program uses its own part of the support")]
 mod support;
 
+#[path = "sdk/asked.rs"]
+mod asked;
+#[path = "sdk/brokers.rs"]
+mod brokers;
 #[path = "sdk/consume.rs"]
 mod consume;
 #[path = "sdk/examples.rs"]
@@ -22,7 +26,7 @@ use std::time::{Duration, Instant};
 use ringmq_client::{
     Consumed, NameServers, Producer, ProducerOptions, PushConsumer, PushOptions, ReceivedMessage, StartAt,
 };
-use support::server::{Cluster, Settings};
+use support::server::{Cluster, Flush, Settings};
 
 /// How long a message may take that has nothing to wait for but a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -36,6 +40,10 @@ fn alone() -> MutexGuard<'static, ()> {
 
 /// A broker with levels that a test can wait for (the third is the first retry's), which asks early about transactions.
 fn cluster() -> Cluster {
+    cluster_with(Flush::Async)
+}
+
+fn cluster_with(flush: Flush) -> Cluster {
     let property = |name, value: &str| (name, value.to_owned());
     let properties = vec![
         property("messageDelayLevel", "1s 2s 1s 1s 1s 8s"),
@@ -43,7 +51,7 @@ fn cluster() -> Cluster {
         property("transactionCheckInterval", "1000"),
         property("enablePropertyFilter", "true"),
     ];
-    Cluster::start(Settings { properties, ..Settings::default() })
+    Cluster::start(Settings { flush, properties, ..Settings::default() })
 }
 
 fn names(cluster: &Cluster) -> NameServers {

@@ -7,6 +7,7 @@ use crate::lock::LockTable;
 use crate::member::{Admission, ConnId, Effects, MemberTable, Notice, Sender};
 use crate::offset::OffsetTable;
 use crate::refusal::Refusal;
+use crate::settings::Settings;
 use crate::subscription::SubscriptionChange;
 use crate::topic::{OwnTopic, SYS_FLAG_UNIT_SUB, TopicChange, TopicTable};
 use ringmq_protocol::body::{ConsumerData, HeartbeatData, SubscriptionGroupConfig};
@@ -86,6 +87,13 @@ impl Control {
         let groups = self.groups.create_or_update(config, now_ms)?;
         self.members.set_notify(&name, notify);
         Ok(Changes { groups, ..Changes::default() })
+    }
+
+    /// UPDATE_BROKER_CONFIG: what of the settings the tables go by.
+    pub fn configure(&mut self, settings: &Settings, now_ms: i64) -> Vec<TopicChange> {
+        self.topics.set_permission(settings.topics.permission, now_ms);
+        self.groups.set_auto_create(settings.groups.auto_create);
+        self.topics.set_auto_create(settings.topics.auto_create, now_ms)
     }
 
     /// DELETE_TOPIC_IN_BROKER: the topic and what the groups had consumed of it. Its messages are the engine's to drop.

@@ -55,6 +55,10 @@ pub struct ControlShard {
     pub boot: Boot,
     /// What groups lost unread.
     pub unread: RefCell<Unread>,
+    /// The configuration is being changed.
+    pub config_changing: Cell<bool>,
+    /// How often it was.
+    pub config_changes: Cell<u32>,
 }
 
 #[derive(Debug)]
@@ -124,6 +128,8 @@ impl ControlShard {
             past: RefCell::default(),
             boot: Boot::now(),
             unread: RefCell::default(),
+            config_changing: Cell::new(false),
+            config_changes: Cell::new(0),
         });
         control.save_tables().await?;
         let (topics, groups) = {

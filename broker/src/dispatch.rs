@@ -82,7 +82,8 @@ fn handler(code: RequestCode) -> Option<Handler> {
         | RequestCode::DELETE_SUBSCRIPTIONGROUP
         | RequestCode::INVOKE_BROKER_TO_RESET_OFFSET
         | RequestCode::CLONE_GROUP_OFFSET
-        | RequestCode::CONSUME_MESSAGE_DIRECTLY => ADMIN,
+        | RequestCode::CONSUME_MESSAGE_DIRECTLY
+        | RequestCode::UPDATE_BROKER_CONFIG => ADMIN,
         RequestCode::RESUME_CHECK_HALF_MESSAGE
         | RequestCode::CLEAN_EXPIRED_CONSUMEQUEUE
         | RequestCode::CLEAN_UNUSED_TOPIC

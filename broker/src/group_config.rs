@@ -156,6 +156,11 @@ impl GroupTable {
         Some((Arc::clone(&group), vec![GroupChange::Put(group)]))
     }
 
+    /// A new `autoCreateSubscriptionGroup`.
+    pub fn set_auto_create(&mut self, auto_create: bool) {
+        self.settings.auto_create = auto_create;
+    }
+
     /// UPDATE_AND_CREATE_SUBSCRIPTIONGROUP. RocketMQ defines no attribute for groups, so each one is refused.
     pub fn create_or_update(
         &mut self,

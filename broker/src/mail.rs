@@ -18,6 +18,7 @@ use crate::message::Message;
 use crate::refusal::Refusal;
 use crate::requests::queue::EntryRange;
 use crate::reset::{GroupQueue, ResetChange};
+use crate::settings::Settings;
 use crate::stats::Totals;
 use crate::subscription::{GroupSubscriptions, SubscriptionChange};
 use crate::topic::{Topic, TopicChange};
@@ -184,6 +185,8 @@ pub enum Ask {
     View { position: Position },
     /// To the queues' shard: where some queues of a topic begin.
     Firsts { log: u16, topic: Box<str>, queues: Box<[i32]> },
+    /// To every shard: these settings are in force from now on.
+    Configure(&'static Settings),
     /// To every shard: drop expired segments now, and for some rounds.
     DropExpired,
     /// To every shard: drop the messages of topics that are not in its copy of the topic table.

@@ -3,7 +3,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
 
 use ringmq_net::{ConnId, Registry};
 use ringmq_protocol::code::{RequestCode, ResponseCode};
@@ -26,7 +25,7 @@ use crate::refusal::Refusal;
 use crate::requests::queue;
 use crate::reset::{ResetChange, Resets};
 use crate::send::Scratch;
-use crate::settings::Settings;
+use crate::settings::{Current, Settings};
 use crate::start::Life;
 use crate::stats::Served;
 use crate::subscription::SubscriptionCopy;
@@ -42,7 +41,7 @@ pub const CONTROL: usize = 0;
 pub struct Node {
     pub post: Post<Mail>,
     pub registry: Rc<Registry>,
-    pub settings: Arc<Settings>,
+    pub settings: Current,
     /// How many log shards the store has; known once it is open.
     log_shards: Cell<u16>,
     pub topics: RefCell<TopicCopy>,
@@ -76,11 +75,11 @@ struct Asked {
 }
 
 impl Node {
-    pub fn new(post: Post<Mail>, registry: Rc<Registry>, settings: Arc<Settings>) -> Rc<Self> {
+    pub fn new(post: Post<Mail>, registry: Rc<Registry>, settings: &'static Settings) -> Rc<Self> {
         Rc::new(Self {
             post,
             registry,
-            settings,
+            settings: Current::new(settings),
             log_shards: Cell::new(1),
             topics: RefCell::default(),
             groups: RefCell::default(),
@@ -362,6 +361,10 @@ impl Node {
                 Ask::Firsts { log, topic, queues } => query::firsts(&node, log, &topic, &queues),
                 Ask::DropExpired => {
                     node.logs().iter().for_each(|log| log.clean_by_hand());
+                    Told::Done
+                }
+                Ask::Configure(settings) => {
+                    node.settings.set(settings);
                     Told::Done
                 }
                 Ask::DropUnused => query::drop_unused(&node).await,

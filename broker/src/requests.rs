@@ -2,6 +2,7 @@
 //! Each handler reads its header and body, asks the tables, has the changes carried out, and answers.
 
 mod client_call;
+mod config;
 mod consume;
 mod later;
 pub mod queue;
@@ -137,14 +138,8 @@ async fn serve(control: &Rc<ControlShard>, job: &ControlJob, view: &HeaderView<'
             Ok(Good::body(control.tables.borrow().members.producer_connection(&group)?.to_vec()))
         }
         RequestCode::GET_BROKER_RUNTIME_INFO => Ok(Good::body(runtime_info::table(control).await?.to_vec())),
-        RequestCode::GET_BROKER_CONFIG => {
-            let version = control.tables.borrow().topics.version().to_vec();
-            let version = String::from_utf8_lossy(&version).into_owned();
-            Ok(Good {
-                ext: vec![("version".into(), version)],
-                body: control.node.settings.properties.clone().into_bytes(),
-            })
-        }
+        RequestCode::GET_BROKER_CONFIG => Ok(config::show(control)),
+        RequestCode::UPDATE_BROKER_CONFIG => config::change(control, &body).await,
         RequestCode::GET_CONSUMER_RUNNING_INFO => client_call::running_info(control, view).await,
         RequestCode::CONSUME_MESSAGE_DIRECTLY => client_call::consume_directly(control, view).await,
         RequestCode::INVOKE_BROKER_TO_GET_CONSUMER_STATUS => client_call::consumer_status(control, view).await,

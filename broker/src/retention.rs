@@ -169,9 +169,9 @@ pub fn decide(policy: &Policy, at: &Situation, segments: &[SegmentInfo]) -> Opti
 /// Keeps to the policy as long as the log is open.
 pub async fn run(node: Rc<Node>, log: Rc<Log>) {
     let zone = TimeZone::system();
-    let policy = node.settings.retention;
     let mut level = Level::Fine;
     loop {
+        let policy = node.settings.retention;
         // Whoever asks for it by hand need not wait.
         let _ = timeout(policy.interval, log.clean.wait()).await;
         if log.shard.is_closed() {

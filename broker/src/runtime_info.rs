@@ -17,6 +17,8 @@ use ringmq_rt::time::{Instant, now, sleep};
 use ringmq_rt::wall_ms;
 
 use crate::control_shard::ControlShard;
+use crate::delay;
+use crate::detour::{Detour, Kept};
 use crate::limits::PARKED_SENDS_MAX;
 use crate::mail::{Ask, Told};
 use crate::refusal::Refusal;
@@ -94,7 +96,33 @@ pub async fn table(control: &ControlShard) -> Result<KvTable, Refusal> {
         unread: control.unread.borrow().lost(),
         space,
     };
-    Ok(KvTable { table: facts.table(&control.history.borrow()) })
+    let mut table = facts.table(&control.history.borrow());
+    for (level, delivered, stored) in delay_levels(control).await? {
+        put(&mut table, &format!("scheduleMessageOffset_{level}"), format!("{delivered},{stored}"));
+    }
+    Ok(KvTable { table })
+}
+
+/// The delay levels that were ever used: how many messages were delivered and stored, on all log shards together.
+async fn delay_levels(control: &ControlShard) -> Result<Vec<(i32, i64, i64)>, Refusal> {
+    let node = &control.node;
+    let mut levels = Vec::new();
+    for level in 1..=node.settings.delay_levels.highest() {
+        let (mut delivered, mut stored) = (0, 0);
+        for log in 0..node.log_shards() {
+            let Some(Kept { topic, queue_id }) = Detour::Level(level).kept(node, log) else { continue };
+            let ask = Ask::Queue { log, topic: topic.into(), queue_id };
+            match node.ask(node.executor_of(log), ask).await {
+                Told::Queue(ends) => stored += ends.max,
+                other => return Err(other.unexpected()),
+            }
+            delivered += control.tables.borrow().offsets.stored(delay::GROUP, topic, queue_id).unwrap_or(0);
+        }
+        if stored > 0 {
+            levels.push((level, delivered, stored));
+        }
+    }
+    Ok(levels)
 }
 
 /// What the table is made of.

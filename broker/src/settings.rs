@@ -1,7 +1,11 @@
 //! What the configuration says, as the broker uses it. Where the values come from is the program's business.
 
+use std::cell::Cell;
+use std::fmt::Debug;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ringmq_engine::ShardOptions;
@@ -97,4 +101,62 @@ pub struct Settings {
     pub heartbeat: Option<Heartbeat>,
     /// The effective configuration as GET_BROKER_CONFIG answers it: `key=value` lines.
     pub properties: String,
+    /// What can change them while the broker runs.
+    pub source: Option<Arc<dyn Source>>,
+}
+
+/// Where the settings came from: it can read a changed configuration.
+pub trait Source: Debug + Send + Sync {
+    /// The file that a change is kept in, where there is one.
+    fn file(&self) -> Option<&Path>;
+
+    /// The settings with a change, a text of `key=value` lines, in the place of `now`.
+    ///
+    /// # Errors
+    /// One sentence about what cannot be changed, and what to do instead.
+    fn change(&self, now: &Settings, change: &[u8]) -> Result<Settings, String>;
+
+    /// The content of the file with the change in it.
+    ///
+    /// # Errors
+    /// One sentence about why that content cannot be changed.
+    fn edit(&self, content: &[u8], change: &[u8]) -> Result<Vec<u8>, String>;
+}
+
+/// The settings in force on one executor.
+///
+/// Those that were in force before are never freed: whoever reads settings has a plain reference, on every path of a
+/// message, and administrators change them a few times in a broker's life. [`CHANGES_MAX`] bounds that.
+#[derive(Debug)]
+pub struct Current(Cell<&'static Settings>);
+
+/// Changes of a running broker's configuration, some KiB each.
+pub const CHANGES_MAX: u32 = 10_000;
+
+impl Current {
+    /// Makes settings live for as long as the process.
+    pub fn keep(settings: Settings) -> &'static Settings {
+        Box::leak(Box::new(settings))
+    }
+
+    pub fn new(settings: &'static Settings) -> Self {
+        Self(Cell::new(settings))
+    }
+
+    /// Puts others in force. What was read before stays as it was.
+    pub fn set(&self, settings: &'static Settings) {
+        self.0.set(settings);
+    }
+
+    pub fn get(&self) -> &'static Settings {
+        self.0.get()
+    }
+}
+
+impl Deref for Current {
+    type Target = Settings;
+
+    fn deref(&self) -> &Settings {
+        self.0.get()
+    }
 }

@@ -25,7 +25,7 @@ use crate::log::Log;
 use crate::mail::Mail;
 use crate::node::{CONTROL, Node};
 use crate::offset::OffsetTable;
-use crate::settings::Settings;
+use crate::settings::{Current, Settings};
 use crate::{delay, timer, transaction};
 
 /// What executors tell each other at start and stop.
@@ -135,12 +135,12 @@ pub fn start(
     stop: &Stop,
     ready: impl FnOnce(Ready) + Send + 'static,
 ) -> Result<Broker, StartError> {
-    let settings = Arc::new(settings);
+    let settings = Current::keep(settings);
     let mesh = Mesh::new(settings.cores.len(), MAILBOX_MAX);
     let mut ready = Some(ready);
     let mut executors = Vec::with_capacity(settings.cores.len());
     for (me, core) in settings.cores.iter().copied().enumerate() {
-        let (mesh, settings, stop) = (mesh.clone(), Arc::clone(&settings), stop.clone());
+        let (mesh, stop) = (mesh.clone(), stop.clone());
         let ready = if me == CONTROL { ready.take() } else { None };
         let executor = host::start(core, move || async move {
             let node = boot(mesh.bind(me), settings);
@@ -154,7 +154,7 @@ pub fn start(
     Ok(Broker { executors })
 }
 
-fn boot(post: Post<Mail>, settings: Arc<Settings>) -> Rc<Node> {
+fn boot(post: Post<Mail>, settings: &'static Settings) -> Rc<Node> {
     let shard = u8::try_from(post.me()).unwrap_or(u8::MAX);
     let registry = Registry::new(shard, settings.limits);
     let node = Node::new(post, registry, settings);
@@ -338,7 +338,7 @@ type Served = Result<(Rc<ControlShard>, Store), (Option<Store>, String)>;
 
 /// Boots, serves until `stop`, and gives back what has to be closed.
 async fn serve(node: &Rc<Node>, stop: &Stop, ready: impl FnOnce(Ready)) -> Served {
-    let settings = Arc::clone(&node.settings);
+    let settings = node.settings.get();
     let options = StoreOptions { shards: settings.log_shards, default_shards: settings.default_log_shards };
     let store = Store::open(&settings.store, options).await.map_err(|e| (None, e.to_string()))?;
     match take_into_service(node, &store).await {

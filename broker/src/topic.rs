@@ -431,6 +431,25 @@ impl TopicTable {
         }
     }
 
+    /// A new `autoCreateTopicEnable`: the template of new topics comes, or is disarmed.
+    pub fn set_auto_create(&mut self, auto_create: bool, now_ms: i64) -> Vec<TopicChange> {
+        if self.settings.auto_create == auto_create {
+            return Vec::new();
+        }
+        self.settings.auto_create = auto_create;
+        let template = |config: &TopicConfig| config.topic_name == names::AUTO_CREATE_TOPIC_KEY;
+        for config in system_topic::configs(&self.settings).into_iter().filter(template) {
+            self.settle(config, now_ms);
+        }
+        self.disarm_template(now_ms);
+        self.bump(now_ms);
+        self.topics
+            .get(names::AUTO_CREATE_TOPIC_KEY)
+            .map(|topic| TopicChange::Put(Arc::clone(topic)))
+            .into_iter()
+            .collect()
+    }
+
     /// GET_ALL_TOPIC_CONFIG.
     pub fn list(&self) -> TopicConfigSerializeWrapper {
         self.wrapper(TopicConfig::clone)

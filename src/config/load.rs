@@ -31,7 +31,7 @@ pub(crate) struct Flag {
 }
 
 /// Everything that a configuration is made from.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Sources {
     pub(crate) program: Program,
     /// The file's name as messages show it, and its bytes.
@@ -106,7 +106,9 @@ pub(crate) fn load(sources: &Sources) -> Result<Settings, ConfigErrors> {
     for flag in &sources.flags {
         loader.flag(flag);
     }
-    loader.finish()
+    let mut settings = loader.finish()?;
+    settings.sources = Some(sources.clone());
+    Ok(settings)
 }
 
 /// A name that was matched to its key, before its value is judged.
@@ -342,7 +344,13 @@ impl Loader {
         self.resolve_folders();
         self.warn_unreplicated();
         self.warn_small_messages();
-        Ok(Settings { program: self.program, values: self.values, idle: self.idle, notices: self.notices })
+        Ok(Settings {
+            program: self.program,
+            values: self.values,
+            idle: self.idle,
+            notices: self.notices,
+            sources: None,
+        })
     }
 
     /// A folder of the store is in force if it is the one that is used anyway.

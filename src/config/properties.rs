@@ -13,6 +13,8 @@ pub(crate) struct Entry {
     pub(crate) value: String,
     /// Line of the key, counted from 1.
     pub(crate) line: u32,
+    /// How many lines it takes: more than one where they are continued.
+    pub(crate) lines: u32,
     /// Whether `=` or `:` stood between key and value; prose has neither.
     pub(crate) separated: bool,
 }
@@ -65,16 +67,50 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Document, PropertiesError> {
             continue;
         }
         let mut logical = first.to_owned();
+        let mut taken = 1;
         while is_continued(&logical) {
             logical.pop();
             let Some((next, line)) = lines.next() else { break };
+            taken += 1;
             let next = plain_blanks(next, line, &mut document.repairs);
             logical.push_str(next.trim_start_matches(is_blank));
         }
         let entry = split(&logical, line, &mut document.repairs)?;
-        document.entries.push(entry);
+        document.entries.push(Entry { lines: taken, ..entry });
     }
     Ok(document)
+}
+
+/// The text with `key=value` in it: in the place of the last line that says exactly this key, or as a new last line,
+/// which counts more than one that is misspelt. `None` if the text cannot be edited so that it says this.
+pub(crate) fn with_entry(bytes: &[u8], key: &str, value: &str) -> Option<Vec<u8>> {
+    let says = |entry: &&Entry| entry.key == key;
+    let document = parse(bytes).ok()?;
+    let line = document.entries.iter().rev().find(says).filter(|entry| entry.lines == 1).map(|entry| entry.line);
+    let new = format!("{key}={value}");
+    let edited = match line {
+        Some(line) => with_line(bytes, line, &new),
+        None => {
+            let end = if bytes.is_empty() || bytes.ends_with(b"\n") { "" } else { "\n" };
+            [bytes, end.as_bytes(), new.as_bytes(), b"\n"].concat()
+        }
+    };
+    let said = parse(&edited).ok()?;
+    said.entries.iter().rev().find(says).is_some_and(|entry| entry.value == value).then_some(edited)
+}
+
+fn with_line(bytes: &[u8], line: u32, new: &str) -> Vec<u8> {
+    let mut edited = Vec::with_capacity(bytes.len() + new.len());
+    for (old, number) in bytes.split_inclusive(|byte| *byte == b'\n').zip(1u32..) {
+        if number == line {
+            let end = old.iter().rposition(|byte| !matches!(byte, b'\r' | b'\n')).map_or(0, |last| last + 1);
+            edited.extend_from_slice(new.as_bytes());
+            edited.extend_from_slice(&old[end..]);
+        } else {
+            edited.extend_from_slice(old);
+        }
+    }
+    edited
 }
 
 fn decode(bytes: &[u8], repairs: &mut Vec<Repair>) -> String {
@@ -139,6 +175,7 @@ fn split(logical: &str, line: u32, repairs: &mut Vec<Repair>) -> Result<Entry, P
         key: unescape(key, line)?,
         value: unescape(value, line)?.trim().to_owned(),
         line,
+        lines: 1,
         separated: separator.is_some(),
     })
 }
@@ -252,6 +289,24 @@ mod tests {
         assert_eq!(pairs("a=端口\n")[0].1, "端口");
         assert_eq!(parse(b"\xff\xfea\0"), Err(PropertiesError::Utf16));
         assert_eq!(parse(&vec![b'a'; BYTES_MAX + 1]), Err(PropertiesError::TooLong { bytes: BYTES_MAX + 1 }));
+    }
+
+    #[test]
+    fn one_entry_is_changed_and_the_rest_stays() {
+        let edited = |text: &str| with_entry(text.as_bytes(), "k", "2").map(|bytes| String::from_utf8(bytes).unwrap());
+        for (text, expected) in [
+            ("", "k=2\n"),
+            ("# a\r\nk = 1\r\nl=1\r\n", "# a\r\nk=2\r\nl=1\r\n"),
+            ("k=1\nk=3", "k=1\nk=2"),
+            ("l=1", "l=1\nk=2\n"),
+            ("K=1\n#k=1\n", "K=1\n#k=1\nk=2\n"),
+            ("k=1\\\n2\nl=1\n", "k=1\\\n2\nl=1\nk=2\n"),
+        ] {
+            assert_eq!(edited(text).as_deref(), Some(expected), "{text:?}");
+        }
+        // Lines that end as on old Macs, and a last line that is continued.
+        assert_eq!(edited("a=1\rk=1\rb=1\n"), None);
+        assert_eq!(edited("a=1\\"), None);
     }
 
     #[test]

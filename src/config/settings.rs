@@ -10,6 +10,7 @@ use ringmq_rt::CommitMethod;
 
 use super::{
     key::{Key, Program},
+    load::Sources,
     notice::{self, Idle, Notice, Origin},
     value::Value,
 };
@@ -33,6 +34,8 @@ pub(crate) struct Settings {
     pub(super) values: BTreeMap<&'static str, Setting>,
     pub(super) idle: Vec<Idle>,
     pub(super) notices: Vec<Notice>,
+    /// What they were made from.
+    pub(super) sources: Option<Sources>,
 }
 
 /// Why a configuration that loads is not run.
@@ -171,6 +174,10 @@ impl Settings {
 
     pub(crate) fn get(&self, name: &str) -> Option<&Setting> {
         self.values.get(name)
+    }
+
+    pub(crate) fn sources(&self) -> Option<&Sources> {
+        self.sources.as_ref()
     }
 
     /// Everything that is in force, by name.

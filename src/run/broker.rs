@@ -19,6 +19,7 @@ use ringmq_protocol::host::Host;
 use tracing::info;
 
 use super::disk;
+use super::live::Live;
 use super::place::{self, Told};
 use crate::cli::{BrokerFlags, Flush, path_text};
 use crate::config::key::Program;
@@ -86,9 +87,10 @@ pub(crate) fn plan(
     let cores = place::choose_cores(config.cpus.as_deref(), &place::usable_cores()?)?;
     let store = config.store_path_root_dir.clone().unwrap_or_else(|| place::home().join("store"));
     let broker_name = config.broker_name.clone().unwrap_or_else(host_name);
-    let found = Found { listen, port, told: &told, store, broker_name, cores: &cores.broker, files };
+    let found = Found { listen, port, told: told.clone(), store, broker_name, cores: cores.broker.clone(), files };
     let mut settings = settings(&config, &found)?;
     settings.properties = properties(configured, &settings);
+    settings.source = configured.sources().map(|sources| Live::source(sources.clone(), found));
     let origin = || configured.get("commitMethod").map_or(Origin::Default, |setting| setting.origin.clone());
     let forced = config.commit_method.map(|method| (method, origin()));
     let disk = disk::choose(forced, &settings.store, &cores.broker, &mut settings.shard);
@@ -97,18 +99,19 @@ pub(crate) fn plan(
 }
 
 /// What the host decided.
-struct Found<'a> {
+#[derive(Debug, Clone)]
+pub(super) struct Found {
     listen: IpAddr,
     port: u16,
-    told: &'a Told,
+    told: Told,
     store: PathBuf,
     broker_name: String,
-    cores: &'a [usize],
+    cores: Vec<usize>,
     /// Files and sockets that the process may open.
     files: u64,
 }
 
-fn settings(config: &BrokerConfig, found: &Found<'_>) -> Result<Settings, Failure> {
+pub(super) fn settings(config: &BrokerConfig, found: &Found) -> Result<Settings, Failure> {
     let executors = u8::try_from(found.cores.len()).unwrap_or(u8::MAX).max(1);
     // The key's range fits.
     let log_shards = config.shards.map(|shards| u8::try_from(shards).unwrap_or(u8::MAX));
@@ -200,6 +203,7 @@ fn settings(config: &BrokerConfig, found: &Found<'_>) -> Result<Settings, Failur
         region: "DefaultRegion".to_owned(),
         heartbeat: None,
         properties: String::new(),
+        source: None,
     })
 }
 
@@ -259,7 +263,7 @@ fn share_memory(memory: u64, shards: u64, options: &mut ShardOptions) -> Result<
 }
 
 /// What GET_BROKER_CONFIG answers: the values in force, with those that the host decided.
-fn properties(configured: &settings::Settings, found: &Settings) -> String {
+pub(super) fn properties(configured: &settings::Settings, found: &Settings) -> String {
     let decided = |name: &str| match name {
         "brokerName" => Some(found.identity.broker_name.clone()),
         "listenPort" => Some(found.port.to_string()),

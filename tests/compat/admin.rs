@@ -15,7 +15,9 @@ for_each_client! {
     the_cluster_is_told
     the_cluster_list_shows_what_goes_through
     the_brokers_status_is_shown
+    the_status_shows_how_far_delay_levels_are
     a_send_without_a_topic_is_refused
+    the_configuration_is_changed_while_the_broker_runs
 }
 
 fn a_topic_is_made_listed_and_deleted(version: &'static str) {
@@ -113,6 +115,28 @@ fn the_brokers_status_is_shown(version: &'static str) {
     }
 }
 
+fn the_status_shows_how_far_delay_levels_are(version: &'static str) {
+    let cluster = Cluster::start(Settings::default());
+    cluster.broker.create_topic("counted", 4);
+    let client = cluster.client(version);
+    // The first level's delay is a second, the last one's two hours.
+    for level in ["1", "18", "18"] {
+        client.run("send", &[("namesrv", cluster.namesrv()), ("topic", "counted"), ("delay-level", level)]);
+    }
+    eventually("the first level is delivered, and the last one waits", Duration::from_secs(60), || {
+        let shown = client.mqadmin(&["brokerStatus", "-n", cluster.namesrv(), "-b", &cluster.broker.address]);
+        let value = |key: &str| {
+            let mut pairs = shown.lines().filter_map(|line| line.split_once(": "));
+            pairs.find(|(name, _)| name.trim() == key).map(|(_, value)| value.trim().to_owned())
+        };
+        let first = value("scheduleMessageOffset_1")? == "1,1";
+        // Apache's broker lists a level once it has delivered something of it.
+        let is_listed = Make::under_test() == Make::Ours;
+        let last = value("scheduleMessageOffset_18").map_or(!is_listed, |last| last == "0,2");
+        (first && last && value("scheduleMessageOffset_2").is_none_or(|unused| unused == "0,0")).then_some(())
+    });
+}
+
 fn a_send_without_a_topic_is_refused(version: &'static str) {
     let properties = vec![("autoCreateTopicEnable", "false".to_owned())];
     let cluster = Cluster::start(Settings { properties, ..Settings::default() });
@@ -120,4 +144,57 @@ fn a_send_without_a_topic_is_refused(version: &'static str) {
     let sent = client.run("send", &[("namesrv", cluster.namesrv()), ("topic", "missing_topic")]);
     assert!(of(&sent, "sent").is_empty(), "{sent:?}");
     assert!(text(&sent[0], "message").contains("No route info of this topic"), "{sent:?}");
+}
+
+/// What `mqadmin getBrokerConfig` shows of a key.
+fn configured(client: &Client, cluster: &Cluster, key: &str) -> String {
+    let shown = client.mqadmin(&["getBrokerConfig", "-n", cluster.namesrv(), "-b", &cluster.broker.address]);
+    let mut pairs = shown.lines().filter_map(|line| line.split_once(" = "));
+    let found = pairs.find(|(name, _)| name.trim() == key);
+    found.unwrap_or_else(|| panic!("no {key} in\n{shown}")).1.trim().to_owned()
+}
+
+fn the_configuration_is_changed_while_the_broker_runs(version: &'static str) {
+    let mut cluster = Cluster::start(Settings::default());
+    cluster.broker.create_topic("counted", 4);
+    let client = cluster.client(version);
+    let namesrv = cluster.namesrv().to_owned();
+    let address = cluster.broker.address.clone();
+    let asked = |key, value| ["updateBrokerConfig", "-n", &*namesrv, "-b", &*address, "-k", key, "-v", value];
+    let change = |key, value| {
+        let said = client.mqadmin(&asked(key, value));
+        assert!(said.contains("success"), "{key}={value}: {said}");
+    };
+    change("fileReservedTime", "24");
+    assert_eq!(configured(&client, &cluster, "fileReservedTime"), "24");
+    let permission = || cluster.broker.route("counted").map(|route| route["queueDatas"][0]["perm"].clone());
+    for value in ["4", "6"] {
+        change("brokerPermission", value);
+        let wanted: i64 = value.parse().unwrap();
+        let told = || (permission()? == wanted).then_some(());
+        eventually("the name server is told what the broker permits", Duration::from_secs(40), told);
+    }
+    send(&cluster, &client, 3);
+    change("autoCreateTopicEnable", "false");
+    let sent = client.run("send", &[("namesrv", &*namesrv), ("topic", "missing_topic")]);
+    assert!(of(&sent, "sent").is_empty(), "{sent:?}");
+    if Make::under_test() == Make::Ours {
+        for (key, value, why) in [
+            ("flushDiskType", "SYNC_FLUSH", "is read when the broker starts"),
+            ("fileReserveTime", "24", "did you mean fileReservedTime?"),
+            ("fileReservedTime", "long", "it takes"),
+            ("sendThreadPoolQueueCapacity", "1", "changes nothing here"),
+        ] {
+            let refused = client.mqadmin_refused(&asked(key, value));
+            assert!(refused.contains(why), "{key}={value}: {refused}");
+        }
+        let written = std::fs::read_to_string(cluster.broker.configuration()).unwrap();
+        for line in ["brokerName=broker-a", "fileReservedTime=24", "brokerPermission=6", "autoCreateTopicEnable=false"]
+        {
+            assert_eq!(written.lines().filter(|there| *there == line).count(), 1, "{line}: {written}");
+        }
+    }
+    cluster.broker.terminate();
+    cluster.broker.restart();
+    assert_eq!(configured(&client, &cluster, "fileReservedTime"), "24");
 }

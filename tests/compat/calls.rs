@@ -11,6 +11,7 @@ use super::{assert_same_messages, for_each_client, names, text};
 
 for_each_client! {
     an_operator_asks_a_running_consumer
+    an_operator_has_a_message_consumed_again
     a_running_group_is_reset
     a_group_that_is_gone_is_reset
     a_group_continues_where_another_is
@@ -84,6 +85,21 @@ fn an_operator_asks_a_running_consumer(version: &'static str) {
     assert_eq!(lines, 2, "{progress}");
     let status = world.client.mqadmin(&["consumerStatus", "-n", namesrv, "-g", GROUP]);
     assert!(status.contains(&world.client_id), "{status}");
+    world.consumer.stop();
+}
+
+fn an_operator_has_a_message_consumed_again(version: &'static str) {
+    let world = World::new(version, Settings::default());
+    let again = &world.sent[7];
+    let direct = world.ask("direct", &[("client", &world.client_id), ("id", text(again, "msgId"))]);
+    assert_eq!(direct["result"], "CR_SUCCESS", "{direct}");
+    let messages = world.consumer.wait_messages(21);
+    assert_eq!(names(&messages[20..]), names(std::slice::from_ref(again)));
+    // It is consumed, and nothing is committed for it.
+    let all = json!({"0": "10/10", "1": "10/10"});
+    assert_eq!(world.ask("stats", &[])["queues"], all);
+    let nobody = world.ask("direct", &[("client", "nobody@1"), ("id", text(again, "msgId"))]);
+    assert!(nobody["code"] == 1 && text(&nobody, "message").contains("not online"), "{nobody}");
     world.consumer.stop();
 }
 

@@ -15,6 +15,7 @@ for_each_client! {
     the_tools_print_what_they_find
     after_a_kill_the_same_is_found
     without_an_index_nothing_is_found_by_key
+    the_trace_of_a_message_is_found_by_its_id
 }
 
 /// What a client makes of an answer without a message.
@@ -164,4 +165,21 @@ fn without_an_index_nothing_is_found_by_key(version: &'static str) {
         let index = cluster.broker.store().join("index/0/keys");
         assert!(!index.exists(), "{}", index.display());
     }
+}
+
+fn the_trace_of_a_message_is_found_by_its_id(version: &'static str) {
+    let properties = vec![("traceTopicEnable", "true".to_owned())];
+    let cluster = Cluster::start(Settings { properties, ..Settings::default() });
+    cluster.broker.create_topic("traced", 1);
+    let client = cluster.client(version);
+    let target = [("namesrv", cluster.namesrv()), ("topic", "traced"), ("trace", "true")];
+    let sent = client.run("send", &target);
+    let id = text(of(&sent, "sent").first().unwrap(), "msgId").to_owned();
+    client.run("push", &[&target[..], &[("group", "tracing_group"), ("count", "1")]].concat());
+    // Clients send their traces some time after what they trace.
+    eventually("the tool shows both ends of the message", Duration::from_secs(90), || {
+        let shown = client.mqadmin_aside(&["queryMsgTraceById", "-n", cluster.namesrv(), "-i", &id]);
+        let row = |word: &str| shown.lines().any(|line| line.split_whitespace().next() == Some(word));
+        (row("Pub") && row("Sub") && shown.contains("tracing_group")).then_some(())
+    });
 }

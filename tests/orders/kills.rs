@@ -2,7 +2,8 @@
 //! everything has come once.
 
 use std::fmt;
-use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::support::dice::Dice;
 
 /// Every step that a service calls by name (see `Steps.java`), all of which a round's customers make it reach.
 const STEPS: [(&str, &str); 33] = [
@@ -67,7 +68,7 @@ impl fmt::Display for Kill {
 
 /// Kills without end, the broker and services in turns.
 pub(crate) struct Kills {
-    state: u64,
+    dice: Dice,
     victim: Victim,
     services: Vec<(&'static str, &'static str)>,
     brokers: Vec<(&'static str, &'static str)>,
@@ -76,30 +77,12 @@ pub(crate) struct Kills {
 impl Kills {
     /// From `RINGMQ_ORDERS_SEED`, or from the time.
     pub(crate) fn from_seed() -> Kills {
-        let seed = std::env::var("RINGMQ_ORDERS_SEED").map_or_else(
-            |_| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs(),
-            |text| text.parse().unwrap_or_else(|e| panic!("RINGMQ_ORDERS_SEED={text} is no number: {e}")),
-        );
-        println!("RINGMQ_ORDERS_SEED={seed}");
-        let state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        let dice = Dice::from_variable("RINGMQ_ORDERS_SEED");
         // The client 4.9.8 needs 30 s to get over a broker's death; a short run begins with that.
-        let mut kills = Kills { state, victim: Victim::Broker, services: Vec::new(), brokers: Vec::new() };
-        // The first numbers of seeds that are close to each other are close as well.
-        for _ in 0..8 {
-            kills.roll();
-        }
-        kills
-    }
-
-    fn roll(&mut self) -> u64 {
-        self.state ^= self.state << 13;
-        self.state ^= self.state >> 7;
-        self.state ^= self.state << 17;
-        self.state
+        Kills { dice, victim: Victim::Broker, services: Vec::new(), brokers: Vec::new() }
     }
 
     pub(crate) fn next(&mut self) -> Kill {
-        let number = self.roll();
         let victim = self.victim;
         let (left, then) = match victim {
             Victim::Service => (&mut self.services, Victim::Broker),
@@ -108,7 +91,7 @@ impl Kills {
         if left.is_empty() {
             left.extend(STEPS);
         }
-        let index = usize::try_from(number % u64::try_from(left.len()).unwrap()).unwrap();
+        let index = usize::try_from(self.dice.below(u64::try_from(left.len()).unwrap())).unwrap();
         let (service, step) = left.swap_remove(index);
         self.victim = then;
         Kill { victim, service, step }

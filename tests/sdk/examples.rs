@@ -1,10 +1,16 @@
 //! Every example of the SDK runs, and prints what its own page promises.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
+use super::support::process::Process;
 use super::support::root;
-use super::{alone, cluster};
+use super::support::server::Flush;
+use super::{PATIENCE, alone, cluster, cluster_with};
+
+/// How long a shop may take until nothing is under way any more: retries, times to pay, transactions asked about.
+const SETTLED: Duration = Duration::from_secs(180);
 
 /// Built as a user builds them, into the folder where the tests' own programs are.
 fn build() {
@@ -19,10 +25,13 @@ fn build() {
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
 }
 
+fn program(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_BIN_EXE_ringmq")).with_file_name("examples").join(name)
+}
+
 /// Runs one to its good end and gives what it printed.
 fn run(name: &str, args: &[&str]) -> String {
-    let program = Path::new(env!("CARGO_BIN_EXE_ringmq")).with_file_name("examples").join(name);
-    let result = Command::new(program).args(args).output().unwrap();
+    let result = Command::new(program(name)).args(args).output().unwrap();
     let (out, err) = (String::from_utf8_lossy(&result.stdout), String::from_utf8_lossy(&result.stderr));
     assert!(result.status.success(), "{name}: {out}{err}");
     out.into_owned()
@@ -68,4 +77,48 @@ fn every_example_does_what_it_says() {
     says("request_reply", &at("asked"), "WHAT IS THE TIME?");
     let made = says("admin", &at("made"), "topic made is gone");
     assert_eq!(made.matches("offsets").count(), 4, "{made}");
+}
+
+#[test]
+fn the_books_of_the_order_example_balance() {
+    let _alone = alone();
+    build();
+    let cluster = cluster_with(Flush::Sync);
+    let folder = cluster.folder.path().join("shop");
+    let printed = run("orders", &[cluster.namesrv(), folder.to_str().unwrap(), "20"]);
+    assert!(printed.contains("the books balance"), "{printed}");
+    for case in ["PAID", "UNPAID", "REFUSED"] {
+        assert!(printed.lines().any(|line| line.ends_with(&format!(": {case}"))), "nobody was told {case}: {printed}");
+    }
+    assert!(printed.contains(" 2 dead letters"), "{printed}");
+}
+
+#[test]
+fn the_books_of_the_order_example_balance_after_kills_of_the_broker_and_of_the_shop() {
+    let _alone = alone();
+    build();
+    let mut cluster = cluster_with(Flush::Sync);
+    let folder = cluster.folder.path().join("shop");
+    let namesrv = cluster.namesrv().to_owned();
+    let open =
+        |orders| Process::spawn(Command::new(program("orders")).args([&namesrv, folder.to_str().unwrap(), orders]));
+    let mut shop = open("500");
+    let answered = |shop: &Process, count: usize| {
+        let answer = shop.out.wait(PATIENCE, |lines| (lines.len() >= count).then_some(lines.len()));
+        answer.unwrap_or_else(|| panic!("not {count} orders are answered\n{}", shop.transcript()))
+    };
+    answered(&shop, 10);
+    cluster.broker.kill();
+    // Somebody is told that the order is off, because its half cannot be sent.
+    let until = shop.out.all().len();
+    answered(&shop, until + 5);
+    cluster.broker.restart();
+    let until = shop.out.all().len();
+    answered(&shop, until + 5);
+    assert!(shop.is_running(), "the orders were over before the shop was killed\n{}", shop.transcript());
+    shop.kill();
+    let mut shop = open("10");
+    let ended = shop.wait(SETTLED + PATIENCE);
+    assert!(ended.success(), "{}", shop.transcript());
+    assert!(shop.out.all().iter().any(|line| line == "the books balance"), "{}", shop.transcript());
 }

@@ -174,6 +174,13 @@ impl Client {
         self.tools(args).0
     }
 
+    /// The same for a command that is to fail: what it prints beside its output.
+    pub(crate) fn mqadmin_refused(&self, args: &[&str]) -> String {
+        let (out, err) = self.tools(args);
+        assert!(err.contains("Exception"), "mqadmin {args:?} was not refused\n{out}{err}");
+        err
+    }
+
     fn tools(&self, args: &[&str]) -> (String, String) {
         let client = self.clone().with_tools();
         let lib = built("client", self.version).join("lib");

@@ -185,6 +185,8 @@ pub(crate) struct Broker {
     pub(crate) name: String,
     make: Make,
     settings: Settings,
+    /// The next start writes its configuration anew.
+    is_configured: bool,
     folder: PathBuf,
     port: u16,
     standalone: Option<u16>,
@@ -207,7 +209,8 @@ impl Broker {
         let folder = folder.join(name);
         fs::create_dir_all(&folder).unwrap();
         let port = ports::free();
-        let process = spawn(make, &folder, name, namesrv, standalone, port, &settings);
+        configure(make, &folder, name, standalone, port, &settings);
+        let process = spawn(make, &folder, namesrv, standalone, port, &settings);
         let mut broker = Broker {
             process,
             address: format!("127.0.0.1:{port}"),
@@ -215,6 +218,7 @@ impl Broker {
             name: name.to_owned(),
             make,
             settings,
+            is_configured: true,
             folder,
             port,
             standalone,
@@ -223,16 +227,24 @@ impl Broker {
         broker
     }
 
-    /// Starts the broker again on the same ports and store; it must have ended.
+    /// The broker's configuration file.
+    pub(crate) fn configuration(&self) -> PathBuf {
+        configuration(&self.folder)
+    }
+
+    /// Starts the broker again on the same ports, store and configuration; it must have ended.
     pub(crate) fn restart(&mut self) {
         assert!(!self.process.is_running(), "restart of a running broker");
-        self.process =
-            spawn(self.make, &self.folder, &self.name, &self.namesrv, self.standalone, self.port, &self.settings);
+        if !std::mem::replace(&mut self.is_configured, true) {
+            configure(self.make, &self.folder, &self.name, self.standalone, self.port, &self.settings);
+        }
+        self.process = spawn(self.make, &self.folder, &self.namesrv, self.standalone, self.port, &self.settings);
         self.wait_registered();
     }
 
     /// Changes settings of the next start.
     pub(crate) fn settings(&mut self) -> &mut Settings {
+        self.is_configured = false;
         &mut self.settings
     }
 
@@ -296,16 +308,12 @@ impl Broker {
     }
 }
 
-fn spawn(
-    make: Make,
-    folder: &Path,
-    name: &str,
-    namesrv: &str,
-    standalone: Option<u16>,
-    port: u16,
-    settings: &Settings,
-) -> Process {
-    let conf = folder.join("broker.conf");
+fn configuration(folder: &Path) -> PathBuf {
+    folder.join("broker.conf")
+}
+
+/// Writes the configuration file.
+fn configure(make: Make, folder: &Path, name: &str, standalone: Option<u16>, port: u16, settings: &Settings) {
     let store = folder.join("store");
     let mut text = format!(
         "brokerClusterName=DefaultCluster\nbrokerName={name}\nbrokerId=0\nbrokerIP1=127.0.0.1\n\
@@ -324,7 +332,11 @@ fn spawn(
     for (key, value) in &settings.properties {
         text += &format!("{key}={value}\n");
     }
-    fs::write(&conf, text).unwrap();
+    fs::write(configuration(folder), text).unwrap();
+}
+
+fn spawn(make: Make, folder: &Path, namesrv: &str, standalone: Option<u16>, port: u16, settings: &Settings) -> Process {
+    let (conf, store) = (configuration(folder), folder.join("store"));
     match (make, standalone) {
         (Make::Apache(version), _) => {
             // Apache's broker warms up every page of its files unless told otherwise, and delays a

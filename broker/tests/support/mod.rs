@@ -75,6 +75,7 @@ pub(crate) fn settings(store: &Path, executors: usize, flush: FlushPolicy) -> Se
         region: "DefaultRegion".into(),
         heartbeat: None,
         properties: String::new(),
+        source: None,
     }
 }
 

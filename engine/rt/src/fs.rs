@@ -49,7 +49,7 @@ pub async fn read(path: &Path, max: u64) -> io::Result<Option<Vec<u8>>> {
 }
 
 /// Replaces a small file at once and durably: write beside it, flush, keep the old one as `<name>.bak` if `keep_bak`,
-/// rename, flush the directory. A crash leaves the old content or the new, under the name or under `.bak`.
+/// rename, flush the directory. The permissions stay as they were. A crash leaves the old content or the new, under the name or under `.bak`.
 ///
 /// # Errors
 /// What the operating system says; the old content is then still there under one of the two names.

@@ -47,7 +47,7 @@ impl PullConsumer {
         let manner =
             Manner { kind: ConsumeType::Actively, model: MessageModel::Clustering, from: ConsumeFromWhere::LastOffset };
         let ConsumerOptions { group, timeout, connection } = options;
-        let member = Member::join(&group, name_servers, &connection, timeout, manner, Box::new(|_, _| None))?;
+        let member = Member::join(&group, name_servers, &connection, timeout, manner, Box::new(drop))?;
         Ok(PullConsumer { member, positions: Mutex::default() })
     }
 

@@ -1,3 +1,4 @@
 //! Drivers: what moves the bytes of [`crate::conn`]. There is one for plain threads.
 
+pub mod asked;
 pub mod blocking;

@@ -45,6 +45,7 @@
 //! | read queue by queue | [`PullConsumer::poll`], [`PullConsumer::seek`], [`PullConsumer::commit`] | `pull` |
 //! | follow a whole topic | [`tail()`] | |
 //! | create, find, reset, delete | [`Admin`] | `admin` |
+//! | agree on orders and payments over several databases | all of these | `orders` |
 //!
 //! # What to expect
 //!
@@ -61,14 +62,17 @@
 //! keeps its place in the group, and [`PushOptions::threads`] that call the listener. Functions that wait are called on the thread
 //! of the caller. All clients can be shared by threads, and dropping one ends its threads.
 //!
+//! **Operators** ask a running push consumer through the broker, with `mqadmin consumerStatus`, `resetOffsetByTime` and the
+//! like: how far it is, what it holds and how fast it is, to read on elsewhere, to have one message consumed again now. That one goes to
+//! the listener before all others; whatever becomes of it, nothing is committed and nothing comes again.
+//!
 //! **Limits.** [`ProducerOptions::async_max`] sends under way, then the next one waits. For each queue of a push consumer
 //! [`PushOptions::queue_messages_max`] messages and [`PushOptions::queue_bytes_max`] bytes, exceeded by one pull at the most, then
 //! the queue is not pulled. Bodies up to [`ProducerOptions::body_max`]; those of 4 KiB and more are sent packed by zlib. What
 //! arrives may be packed by zlib, and grow to 64 MiB; a body in another packing is handed over as it is
 //! ([`ReceivedMessage::packed`]).
 //!
-//! **Absent:** TLS, access control, message traces, pop consumption, other ways to share queues than the even one; a push
-//! consumer answers a broker's questions about its state with "not supported".
+//! **Absent:** TLS, access control, message traces, pop consumption, other ways to share queues than the even one.
 //!
 //! # The map
 //!

@@ -30,6 +30,7 @@ use self::request::Waiting;
 use self::sending::{Sending, no_broker};
 pub use self::transaction::{TransactionProducer, TransactionState};
 use crate::conn::Received;
+use crate::driver::asked::Asked;
 use crate::driver::blocking::lock;
 use crate::error::{Disconnect, Error, Result};
 use crate::message::Message;
@@ -58,13 +59,16 @@ impl Producer {
         names::check_group(&options.group, GROUP_NAME_MAX_V4)?;
         let waiting = Arc::new(Waiting::default());
         let replies = Arc::clone(&waiting);
-        let on_asked = move |addr: &str, received: &Received| match RequestCode(received.command.code) {
-            RequestCode::PUSH_REPLY_MESSAGE_TO_CLIENT => Some(replies.take(received)),
-            RequestCode::CHECK_TRANSACTION_STATE => {
-                on_check.as_ref()?(addr, received);
-                Some(crate::conn::Reply::ok())
+        let on_asked = move |asked: Asked| match (RequestCode(asked.received().command.code), &on_check) {
+            (RequestCode::PUSH_REPLY_MESSAGE_TO_CLIENT, _) => {
+                let reply = replies.take(asked.received());
+                asked.answer(&reply);
             }
-            _ => None,
+            (RequestCode::CHECK_TRANSACTION_STATE, Some(on_check)) => {
+                on_check(asked.addr(), asked.received());
+                asked.answer(&crate::conn::Reply::ok());
+            }
+            _ => {}
         };
         let group_name = options.group.clone();
         let content = move |client_id: String| -> Box<crate::heartbeat::Content> {

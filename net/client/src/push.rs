@@ -2,10 +2,11 @@
 //! listener, over and over until the listener says that it is done.
 //!
 //! One thread, `keeping`, decides which queues are this member's, commits offsets and keeps locks; one, `pulling`, asks
-//! for messages of all queues at once; the listener's threads, `listening`, work off what the `pool` holds. `assigned` is
-//! what they share of a queue, `cache` and `allocate` the rules, without I/O.
+//! for messages of all queues at once; the listener's threads, `listening`, work off what the `pool` holds. `asked` is what
+//! brokers ask, `tally` what operators are told of the past. `assigned` is what the threads share of a queue, `cache` and `allocate` the rules, without I/O.
 
 mod allocate;
+mod asked;
 mod assigned;
 mod cache;
 mod keeping;
@@ -14,26 +15,28 @@ mod local;
 mod options;
 mod pool;
 mod pulling;
+mod tally;
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
-use ringmq_protocol::body::{ConsumeFromWhere, ConsumeType, MessageModel, MessageQueue, ResetOffsetBody};
-use ringmq_protocol::code::{RequestCode, ResponseCode};
+use ringmq_protocol::body::{ConsumeFromWhere, ConsumeType, MessageModel, MessageQueue};
 use ringmq_protocol::names;
 
+use self::asked::Whom;
 use self::assigned::Assigned;
 use self::keeping::Notice;
 use self::listening::Work;
 use self::local::LocalOffsets;
 pub use self::options::{Consumed, Model, PushOptions, StartAt};
 use self::pool::Pool;
-use crate::conn::{Received, Reply};
+use self::tally::Tally;
 use crate::driver::blocking::lock;
 use crate::error::{Error, Result};
 use crate::filter::{Filter, Subscription};
+use crate::identity::now_ms;
 use crate::member::{Manner, Member};
 use crate::message::ReceivedMessage;
 use crate::producer::ProducerOptions;
@@ -72,6 +75,9 @@ struct Shared {
     pulls: Sender<pulling::Event>,
     /// Of a broadcasting consumer.
     local: Option<Mutex<LocalOffsets>>,
+    tally: Mutex<Tally>,
+    /// Milliseconds since 1970.
+    started_ms: i64,
 }
 
 impl std::fmt::Debug for PushConsumer {
@@ -118,7 +124,8 @@ impl PushConsumer {
         };
         let (notices, noticed) = mpsc::channel();
         let (pulls, pull_events) = mpsc::channel();
-        let member = join(&options, name_servers, notices.clone())?;
+        let whom = Whom::default();
+        let member = join(&options, name_servers, notices.clone(), Arc::clone(&whom))?;
         subscribe(&member, &options)?;
         let sending = Sending::new(ProducerOptions::new(INNER_PRODUCER), Arc::clone(&member.session));
         let shared = Arc::new(Shared {
@@ -131,8 +138,12 @@ impl PushConsumer {
             leaving: Mutex::default(),
             pulls,
             local,
+            tally: Mutex::default(),
+            started_ms: now_ms(),
             options,
         });
+        // Nobody else has it.
+        let _ = whom.set(Arc::downgrade(&shared));
         // Dropped, it ends the threads that were started before one could not be.
         let mut consumer =
             PushConsumer { shared, notices, keeper: None, puller: None, workers: Vec::new(), is_shut_down: false };
@@ -202,7 +213,7 @@ fn join_thread(thread: Option<JoinHandle<()>>) {
     }
 }
 
-fn join(options: &PushOptions, names: NameServers, notices: Sender<Notice>) -> Result<Member> {
+fn join(options: &PushOptions, names: NameServers, notices: Sender<Notice>, whom: Whom) -> Result<Member> {
     let manner = Manner {
         kind: ConsumeType::Passively,
         model: if options.is_clustering() { MessageModel::Clustering } else { MessageModel::Broadcasting },
@@ -212,23 +223,8 @@ fn join(options: &PushOptions, names: NameServers, notices: Sender<Notice>) -> R
             StartAt::Time(_) => ConsumeFromWhere::Timestamp,
         },
     };
-    let on_asked = move |_: &str, asked: &Received| take_asked(asked, &notices);
+    let on_asked = move |asked| asked::take(asked, &notices, &whom);
     Member::join(&options.group, names, &options.connection, options.timeout, manner, Box::new(on_asked))
-}
-
-/// What brokers ask of a consumer. The keeper does it; one that has ended has nothing to do.
-fn take_asked(asked: &Received, notices: &Sender<Notice>) -> Option<Reply> {
-    match RequestCode(asked.command.code) {
-        RequestCode::NOTIFY_CONSUMER_IDS_CHANGED => {
-            let _ = notices.send(Notice::Rebalance);
-        }
-        RequestCode::RESET_CONSUMER_CLIENT_OFFSET => match ResetOffsetBody::parse(&asked.body) {
-            Ok(body) => drop(notices.send(Notice::Reset(body.offset_table))),
-            Err(error) => return Some(Reply::refusal(ResponseCode::SYSTEM_ERROR, error.to_string())),
-        },
-        _ => return None,
-    }
-    Some(Reply::ok())
 }
 
 /// A topic that does not exist yet is consumed once it does. A broker that cannot read an SQL expression says so here.

@@ -110,6 +110,7 @@ mod client;
 mod group;
 mod register;
 mod route;
+mod running;
 mod stats;
 mod topic;
 
@@ -117,6 +118,7 @@ pub use self::client::*;
 pub use self::group::*;
 pub use self::register::*;
 pub use self::route::*;
+pub use self::running::*;
 pub use self::stats::*;
 pub use self::topic::*;
 

@@ -59,6 +59,10 @@ pub(crate) async fn replace(path: &Path, bytes: Vec<u8>, keep_bak: bool) -> io::
         };
         let (tmp, bak) = (beside(".tmp"), beside(".bak"));
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&tmp)?;
+        if let Ok(old) = fs::metadata(p) {
+            // Before anything is in it: who could not read the old one shall not read this one.
+            file.set_permissions(old.permissions())?;
+        }
         file.write_all(&bytes)?;
         file.sync_all()?;
         if keep_bak && p.exists() {

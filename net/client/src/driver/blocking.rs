@@ -16,6 +16,7 @@ use ringmq_protocol::code::{RequestCode, ResponseCode};
 use ringmq_protocol::command::EncodeError;
 use ringmq_protocol::frame::Serialize;
 
+use super::asked::Asked;
 use crate::conn::{CallId, Conn, Event, Received, Reply, Request};
 use crate::error::{Disconnect, Error, Result};
 
@@ -33,10 +34,8 @@ impl Default for Options {
     }
 }
 
-/// What a server asks of its own accord, and the address it comes from; `None` for what this client does not know. Runs
-/// on the connection's reading thread: it must not call the same driver and wait. The answer to an one-way request is not
-/// sent.
-pub type OnAsked = dyn Fn(&str, &Received) -> Option<Reply> + Send + Sync;
+/// Takes what a server asks. Runs on the connection's reading thread: it must not call the same driver and wait.
+pub type OnAsked = dyn Fn(Asked) + Send + Sync;
 
 /// Takes the reply to a call, or how its connection ended. Runs on the connection's reading thread: it must not wait.
 pub type OnAnswer = Box<dyn FnOnce(Result<Received, Disconnect>) + Send>;
@@ -213,7 +212,7 @@ impl Call {
 /// One connection. The state is locked for moments only; the writing half is locked while a request is written, so
 /// that a slow peer holds up writers but never the reading thread.
 #[derive(Debug)]
-struct Channel {
+pub(super) struct Channel {
     addr: String,
     stream: TcpStream,
     writing: Mutex<()>,
@@ -256,9 +255,11 @@ impl Channel {
         let reader = Arc::clone(&channel);
         // Weak, so that dropping the last client ends its connections.
         let client = Arc::downgrade(shared);
-        let on_asked = move |addr: &str, asked: &Received| {
+        let on_asked = move |asked: Asked| {
             let client = client.upgrade();
-            client.as_ref().and_then(|client| client.on_asked.as_deref()).and_then(|on_asked| on_asked(addr, asked))
+            if let Some(on_asked) = client.as_ref().and_then(|client| client.on_asked.as_deref()) {
+                on_asked(asked);
+            }
         };
         thread::Builder::new()
             .name("ringmq-client".to_owned())
@@ -311,25 +312,26 @@ impl Channel {
     }
 
     /// Answers what the server asked. A server that does not take the answer loses the connection, as with requests.
-    fn answer(&self, asked: &Received, reply: Option<Reply>) {
+    pub(super) fn answer(&self, asked: &Received, reply: &Reply) {
         if asked.command.is_oneway() {
             return;
         }
-        let unknown =
-            || Reply::refusal(ResponseCode::REQUEST_CODE_NOT_SUPPORTED, "this client does not know the request");
-        let reply = reply.unwrap_or_else(unknown);
-        if let Err(error) = self.write(RequestCode(asked.command.code), |state| state.conn.answer(asked, &reply)) {
+        if let Err(error) = self.write(RequestCode(asked.command.code), |state| state.conn.answer(asked, reply)) {
             tracing::debug!(%error, "what a server asked could not be answered");
         }
     }
 
-    fn read_all(&self, mut stream: TcpStream, on_asked: &dyn Fn(&str, &Received) -> Option<Reply>) {
+    pub(super) fn addr(&self) -> &str {
+        &self.addr
+    }
+
+    fn read_all(self: &Arc<Channel>, mut stream: TcpStream, on_asked: &OnAsked) {
         let mut chunk = vec![0; READ_CHUNK];
         let ended = loop {
             match stream.read(&mut chunk) {
                 Ok(0) => break Disconnect::Closed,
                 Ok(n) => match self.take_in(&chunk[..n]) {
-                    Ok(asked) => asked.iter().for_each(|asked| self.answer(asked, on_asked(&self.addr, asked))),
+                    Ok(asked) => asked.into_iter().for_each(|asked| on_asked(Asked::new(Arc::clone(self), asked))),
                     Err(reason) => break reason,
                 },
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}

@@ -5,11 +5,12 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use ringmq_protocol::body::MessageQueue;
+use ringmq_protocol::body::{MessageQueue, ProcessQueueInfo};
 
 use super::PushOptions;
 use super::cache::Cache;
 use crate::driver::blocking::lock;
+use crate::identity::now_ms;
 use crate::message::ReceivedMessage;
 
 /// A lock that was not refreshed for so long may be somebody else's (`REBALANCE_LOCK_MAX_LIVE_TIME`).
@@ -35,6 +36,10 @@ struct State {
     /// An orderly queue is in the hands of a thread, or waits for one.
     is_busy: bool,
     locked_at: Option<Instant>,
+    /// What an operator is told, in milliseconds since 1970: when it was pulled, consumed and locked last; 0 for never.
+    pulled_ms: i64,
+    consumed_ms: i64,
+    locked_ms: i64,
 }
 
 /// What an orderly thread finds when it looks for the next message.
@@ -60,6 +65,9 @@ impl Assigned {
             waiting: VecDeque::new(),
             is_busy: false,
             locked_at: is_locked.then(Instant::now),
+            pulled_ms: 0,
+            consumed_ms: 0,
+            locked_ms: if is_locked { now_ms() } else { 0 },
         };
         Assigned { queue, state: Mutex::new(state) }
     }
@@ -81,6 +89,7 @@ impl Assigned {
             state.cache.add(message.queue_offset, message.body.len());
         }
         state.cache.pulled_to(next);
+        state.pulled_ms = now_ms();
         true
     }
 
@@ -125,6 +134,7 @@ impl Assigned {
             return false;
         }
         state.cache.done(offset);
+        state.consumed_ms = now_ms();
         let has_room_now = state.is_full && state.cache.has_room(options, is_orderly);
         state.is_full &= !has_room_now;
         has_room_now
@@ -163,7 +173,35 @@ impl Assigned {
     }
 
     pub(super) fn set_locked(&self, is_locked: bool) {
-        lock(&self.state).locked_at = is_locked.then(Instant::now);
+        let mut state = lock(&self.state);
+        state.locked_at = is_locked.then(Instant::now);
+        if is_locked {
+            state.locked_ms = now_ms();
+        }
+    }
+
+    /// The first message that is not done.
+    pub(super) fn progress(&self) -> i64 {
+        lock(&self.state).cache.committable()
+    }
+
+    /// What an operator is told of the queue.
+    pub(super) fn info(&self) -> ProcessQueueInfo {
+        let state = lock(&self.state);
+        let (count, first, last, bytes) = state.cache.contents();
+        ProcessQueueInfo {
+            cached_msg_count: i32::try_from(count).unwrap_or(i32::MAX),
+            cached_msg_max_offset: last,
+            cached_msg_min_offset: first,
+            cached_msg_size_in_mib: i32::try_from(bytes >> 20).unwrap_or(i32::MAX),
+            commit_offset: state.cache.committable(),
+            dropped: state.is_given_up,
+            last_consume_timestamp: state.consumed_ms,
+            last_lock_timestamp: state.locked_ms,
+            last_pull_timestamp: state.pulled_ms,
+            locked: state.locked_at.is_some_and(|at| at.elapsed() < LOCK_LIVES),
+            ..ProcessQueueInfo::default()
+        }
     }
 }
 

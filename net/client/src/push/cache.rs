@@ -45,6 +45,12 @@ impl Cache {
         self.open.keys().next().copied().unwrap_or(self.pulled_to)
     }
 
+    /// How many are open, their first and last offset (0 without any), and their bytes.
+    pub(super) fn contents(&self) -> (usize, i64, i64, usize) {
+        let (first, last) = (self.open.keys().next(), self.open.keys().next_back());
+        (self.open.len(), first.copied().unwrap_or(0), last.copied().unwrap_or(0), self.bytes)
+    }
+
     pub(super) fn has_room(&self, options: &PushOptions, is_orderly: bool) -> bool {
         let span = match (self.open.keys().next(), self.open.keys().next_back()) {
             (Some(first), Some(last)) if !is_orderly => last - first,

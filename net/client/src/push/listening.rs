@@ -12,8 +12,10 @@ use ringmq_protocol::properties::{self, sys_flag};
 
 use super::assigned::{Assigned, Next};
 use super::{Consumed, Shared, pulling};
+use crate::driver::asked::Asked;
 use crate::driver::blocking::lock;
 use crate::error::{Error, MessageFault, Result};
+use crate::identity::now_ms;
 use crate::message::ReceivedMessage;
 use crate::producer::prepare::Prepared;
 
@@ -48,6 +50,8 @@ pub(super) enum Work {
     Message(Arc<Assigned>, Box<ReceivedMessage>, u64),
     /// An orderly queue that has messages.
     Queue(Arc<Assigned>),
+    /// A message that an operator wants to be consumed now.
+    Direct(Asked, Box<ReceivedMessage>),
 }
 
 impl Shared {
@@ -57,22 +61,32 @@ impl Shared {
             match work {
                 Work::Message(assigned, message, epoch) => self.listen_once(assigned, message, epoch),
                 Work::Queue(assigned) => self.listen_in_order(assigned),
+                Work::Direct(asked, message) => self.listen_directly(asked, &message),
             }
         }
     }
 
-    fn ask_listener(&self, message: &ReceivedMessage) -> Consumed {
-        catch_unwind(AssertUnwindSafe(|| (self.listener)(message))).unwrap_or_else(|_| {
+    fn ask_listener(&self, assigned: &Assigned, message: &ReceivedMessage) -> Consumed {
+        let began = Instant::now();
+        let consumed = self.try_listener(message).unwrap_or_else(|| {
             tracing::error!(msg_id = message.msg_id(), "the listener panicked, the message will come again");
             Consumed::Later
-        })
+        });
+        let is_done = consumed == Consumed::Done;
+        lock(&self.tally).consumed(&assigned.queue.topic, is_done, began.elapsed(), now_ms());
+        consumed
+    }
+
+    /// `None` when the listener panicked.
+    pub(super) fn try_listener(&self, message: &ReceivedMessage) -> Option<Consumed> {
+        catch_unwind(AssertUnwindSafe(|| (self.listener)(message))).ok()
     }
 
     fn listen_once(&self, assigned: Arc<Assigned>, mut message: Box<ReceivedMessage>, epoch: u64) {
         if !assigned.is_current(epoch) {
             return;
         }
-        let consumed = self.ask_listener(&message);
+        let consumed = self.ask_listener(&assigned, &message);
         // Whoever has the queue now gets the message as well.
         if !assigned.is_current(epoch) {
             return;
@@ -156,7 +170,7 @@ impl Shared {
 
     /// False when the queue is to be left alone for a while, with this message the next one.
     fn consume_in_order(&self, assigned: &Assigned, mut message: ReceivedMessage, epoch: u64) -> bool {
-        let consumed = self.ask_listener(&message);
+        let consumed = self.ask_listener(assigned, &message);
         let is_last = self.options.reconsume_max.is_some_and(|max| message.reconsume_times >= max);
         let is_dead = match consumed {
             Consumed::Done => {

@@ -59,6 +59,12 @@ impl<T> Pool<T> {
         self.changed.notify_one();
     }
 
+    /// Before everything else.
+    pub(super) fn push_first(&self, work: T) {
+        lock(&self.work).ready.push_front(work);
+        self.changed.notify_one();
+    }
+
     pub(super) fn push_later(&self, work: T, after: Duration) {
         lock(&self.work).later.push(Due { at: Instant::now() + after, work });
         self.changed.notify_one();

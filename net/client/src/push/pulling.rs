@@ -14,6 +14,7 @@ use super::listening::Work;
 use crate::conn::Received;
 use crate::driver::blocking::{Call, lock};
 use crate::error::{Disconnect, Error};
+use crate::identity::now_ms;
 use crate::pull::{Pull, PullOutcome, PullStatus};
 use crate::tail::pause_after;
 
@@ -140,7 +141,8 @@ impl Pulling<'_> {
         let is_it =
             |followed: &&mut Followed| matches!(followed.state, State::Asked { number, .. } if number == answered);
         let Some(followed) = self.followed.values_mut().find(is_it) else { return };
-        let State::Asked { epoch, pull, .. } = std::mem::replace(&mut followed.state, State::Resting(Instant::now()))
+        let State::Asked { epoch, pull, lost_at, .. } =
+            std::mem::replace(&mut followed.state, State::Resting(Instant::now()))
         else {
             return;
         };
@@ -156,6 +158,11 @@ impl Pulling<'_> {
             Ok(outcome) => {
                 followed.failures = 0;
                 followed.broker_id = outcome.suggested_broker_id;
+                if !outcome.messages.is_empty() {
+                    let left = lost_at.saturating_duration_since(Instant::now());
+                    let took = shared.member.pull_timeout(&pull).saturating_sub(left);
+                    lock(&shared.tally).pulled(&pull.queue.topic, outcome.messages.len(), took, now_ms());
+                }
                 hand_on(shared, &followed.assigned, epoch, outcome);
             }
             Err(error) => followed.rest_after(&error, shared),

@@ -8,7 +8,8 @@ import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
 
 /**
  * What an operator asks about {@code --group} and {@code --topic} or of a running consumer ({@code --client}), by the
- * tools' own library: {@code --do} reset, status, running, stats, span, clone, who. A line {@code ok} with what came
+ * tools' own library: {@code --do} reset, status, running, direct ({@code --id}),
+ * stats, span, clone, who. A line {@code ok} with what came
  * back, or {@code refused}.
  */
 final class Operator {
@@ -49,6 +50,10 @@ final class Operator {
                 info.getSubscriptionSet().forEach(subscription -> topics.add(subscription.getTopic()));
                 return new Line("ok").with("topics", topics).with("queues", info.getMqTable().size())
                     .with("jstack", info.getJstack().length());
+            }
+            case "direct": {
+                var result = admin.consumeMessageDirectly(group, options.text("client"), topic, options.text("id"));
+                return new Line("ok").with("result", result.getConsumeResult().name()).with("order", result.isOrder());
             }
             case "stats": {
                 Map<String, Object> queues = new TreeMap<>();
