@@ -23,7 +23,7 @@ use ringmq_protocol::header::{
     UnregisterClient, UpdateConsumerOffset,
 };
 use ringmq_protocol::json::JsonError;
-use ringmq_rt::wall_ms;
+use ringmq_rt::{step, wall_ms};
 
 use crate::control::Changes;
 use crate::control_shard::ControlShard;
@@ -73,6 +73,7 @@ pub async fn handle(control: Rc<ControlShard>, job: ControlJob) {
         Err(error) => Err(error.into()),
     };
     answer(&control, job.to, outcome);
+    step!("control_answered");
 }
 
 fn answer(control: &ControlShard, to: Answer, outcome: Outcome) {
@@ -274,6 +275,7 @@ fn update_offset(control: &ControlShard, view: &HeaderView<'_>) -> Outcome {
     let mut tables = control.tables.borrow_mut();
     let tables = &mut *tables;
     tables.offsets.update(commit, &tables.groups, &tables.topics)?;
+    step!("offset_updated");
     Ok(Good::default())
 }
 
