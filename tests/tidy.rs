@@ -193,6 +193,28 @@ fn unsafe_code_lives_in_the_runtime_seam() {
     assert!(wrong.is_empty(), "unsafe outside {RUNTIME_FOLDER}: {wrong:#?}");
 }
 
+/// What cargo would build of the whole workspace, with the features of each crate.
+fn features_built(edges: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["tree", "--workspace", "--locked", "--offline", "--prefix", "none", "--format", "{p} [{f}]"]);
+    let tree = cargo.args(["--edges", edges]).current_dir(root).output().expect("cargo tree runs");
+    assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+    String::from_utf8(tree.stdout).expect("crates have names of text")
+}
+
+/// The steps at which a test can end a broker are no code in what is released.
+#[test]
+fn only_tests_are_built_with_hooks() {
+    let has_hooks = |tree: &str| {
+        let mut lines = tree.lines().filter(|line| line.starts_with(&format!("{RUNTIME} ")));
+        assert!(lines.clone().next().is_some(), "{RUNTIME} is not in the tree:\n{tree}");
+        lines.any(|line| line.contains("test-hooks"))
+    };
+    assert!(has_hooks(&features_built("normal,build,dev")), "the tests cannot end a broker at a step");
+    assert!(!has_hooks(&features_built("normal,build")), "a release would have the hooks of tests");
+}
+
 #[test]
 fn lints_are_expected_and_never_allowed() {
     let mut wrong = Vec::new();

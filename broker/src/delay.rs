@@ -16,7 +16,7 @@ use ringmq_engine::{Position, QueueOffset, ReadBatch, ReadRequest, ReadStatus};
 use ringmq_protocol::message::Record;
 use ringmq_protocol::names;
 use ringmq_rt::time::{sleep, sleep_until};
-use ringmq_rt::{Slice, now, spawn, wall_ms};
+use ringmq_rt::{Slice, now, spawn, step, wall_ms};
 
 pub use self::levels::{Levels, LevelsError};
 use crate::detour::{self, Detour};
@@ -87,6 +87,7 @@ impl LevelQueue {
             match self.read().await {
                 None => arrived.wait().await,
                 Some(batch) => {
+                    step!("level_read");
                     if let Err(error) = self.deliver(&batch.records).await {
                         tracing::error!(queue = self.queue_id, at = self.at, %error, "delayed messages are not delivered");
                         sleep(AGAIN).await;
@@ -135,12 +136,14 @@ impl LevelQueue {
         while let Some(next) = records.get(done) {
             self.needs.set(log_offset(next));
             self.wait_for(next).await;
+            step!("level_due");
             let late = records[done..].iter().skip(1).take_while(|record| self.left(record).is_zero()).count();
             let together = done..done + 1 + late;
             self.store(&records[together.clone()]).await?;
             done = together.end;
             self.at += together.len() as u64;
             self.note();
+            step!("level_noted");
         }
         self.needs.set(None);
         Ok(())

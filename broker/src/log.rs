@@ -9,9 +9,9 @@ use std::time::Duration;
 use foldhash::{HashMap, HashMapExt};
 use ringmq_engine::{FlushPolicy, Poisoned, QueueId, Shard};
 use ringmq_protocol::code::ResponseCode;
-use ringmq_rt::spawn;
 use ringmq_rt::sync::Event;
 use ringmq_rt::time::{Instant, now, sleep};
+use ringmq_rt::{spawn, step};
 
 use crate::limits::{HELD_PULLS_MAX, PARKED_BYTES_MAX, PARKED_SENDS_MAX};
 use crate::mail::{PullJob, Sent};
@@ -329,7 +329,9 @@ impl Log {
     fn settle_pending(&self, node: &Rc<Node>) {
         let flushed = self.shard.watermarks().flushed;
         while let Some(pending) = self.pop_pending(|p| flushed.covers(p.end)) {
+            step!("send_written");
             pending.waiting.deliver(node);
+            step!("send_answered");
         }
         if let Some(why) = self.shard.poisoned() {
             let refusal = Refusal::failed(format!("the message may not be stored: {why}"));

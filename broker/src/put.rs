@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use ringmq_engine::{AppendError, Poisoned, Ticket};
 use ringmq_protocol::names;
-use ringmq_rt::wall_ms;
+use ringmq_rt::{step, wall_ms};
 
 use crate::log::Log;
 use crate::mail::{Ask, Told};
@@ -74,6 +74,7 @@ pub async fn put_here(node: &Node, log: &Log, messages: &[Message]) -> Result<Ve
             let appended = message.with_draft(host, |draft| log.shard.append(draft, wall_ms()));
             match appended {
                 Ok(ticket) => {
+                    step!("put_appended:{}", message.topic);
                     if let Some(due_ms) = message.due_ms() {
                         log.timers.appended(due_ms);
                     }
@@ -92,6 +93,9 @@ pub async fn put_here(node: &Node, log: &Log, messages: &[Message]) -> Result<Ve
     if let Some(last) = tickets.last() {
         log.safe(last.end).await?;
     }
+    for message in messages {
+        step!("put_written:{}", message.topic);
+    }
     Ok(tickets)
 }
 
@@ -106,7 +110,10 @@ pub fn append_pair(node: &Node, log: &Log, first: &Message, second: &Message) ->
         second.with_draft(host, |second| log.shard.append_batch(&[*first, *second], wall_ms(), &mut tickets))
     })?;
     match tickets[..] {
-        [first, second] => Ok((first, second)),
+        [first_ticket, second_ticket] => {
+            step!("pair_appended:{}", first.topic);
+            Ok((first_ticket, second_ticket))
+        }
         _ => Err(AppendError::Empty),
     }
 }

@@ -24,7 +24,7 @@ use ringmq_protocol::header::{
     UnregisterClient, UpdateConsumerOffset,
 };
 use ringmq_protocol::json::JsonError;
-use ringmq_rt::wall_ms;
+use ringmq_rt::{step, wall_ms};
 
 use crate::control::Changes;
 use crate::control_shard::ControlShard;
@@ -75,6 +75,7 @@ pub async fn handle(control: Rc<ControlShard>, job: ControlJob) {
         Err(error) => Err(error.into()),
     };
     answer(&control, job.to, outcome);
+    step!("control_answered");
 }
 
 fn is_reply(code: i32) -> bool {
@@ -268,6 +269,7 @@ fn update_offset(control: &ControlShard, view: &HeaderView<'_>) -> Outcome {
     let mut tables = control.tables.borrow_mut();
     let tables = &mut *tables;
     tables.offsets.update(&asked, &tables.groups, &tables.topics)?;
+    step!("offset_updated");
     Ok(Good::default())
 }
 

@@ -209,23 +209,24 @@ async fn drop_some(node: &Rc<Node>, log: &Rc<Log>, situation: &Situation, segmen
     // Timers may outlive any segment.
     let rolled = timer::roll(node, log, decision.before).await;
     let may_wait = !decision.below_floor && decision.why != Why::Forced;
-    match rolled {
-        Ok(true) => {}
-        Ok(false) if may_wait => return,
+    let before = match rolled {
+        Ok(free) if may_wait || free >= decision.before => free,
         Err(error) if may_wait => {
             tracing::warn!(shard = %shard.id(), error, "nothing is dropped: timed messages could not be stored anew");
             return;
         }
-        Ok(false) | Err(_) => {
+        Ok(_) | Err(_) => {
             tracing::warn!(shard = %shard.id(), "timed messages that are not delivered yet are dropped: {}", decision.why);
+            decision.before
         }
-    }
-    let (from, to) = (shard.start(), shard.drop_before(decision.before));
+    };
+    let (from, to) = (shard.start(), shard.drop_before(before));
     if to <= from {
         return;
     }
     let (shard, why) = (shard.id(), decision.why);
-    tracing::info!(%shard, segments = decision.segments, from, to, "dropping old segments: {why}");
+    let dropped = segments.iter().filter(|segment| segment.end <= to).count();
+    tracing::info!(%shard, segments = dropped, from, to, "dropping old segments: {why}");
     if decision.below_floor {
         let position = Position::new(shard, situation.floor.unwrap_or(0));
         tracing::warn!(%shard, %position, "messages that delayed or transactional ones still need are dropped: {why}");

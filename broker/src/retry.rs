@@ -13,7 +13,7 @@ use ringmq_protocol::id::offset_msg_id;
 use ringmq_protocol::message::Record;
 use ringmq_protocol::names;
 use ringmq_protocol::properties::{self, perm};
-use ringmq_rt::{Slice, spawn};
+use ringmq_rt::{Slice, spawn, step};
 
 use crate::detour::{self, Detour};
 use crate::group_config::Group;
@@ -39,9 +39,13 @@ pub fn request(node: &Rc<Node>, conn: &Rc<Conn>, view: &HeaderView<'_>, _frame: 
         Err(error) => return node.refuse(to, &Refusal::failed(error.to_string())),
     };
     let (node, version) = (Rc::clone(node), view.version);
+    step!("send_back_asked");
     spawn("take a message back", async move {
         match take_back(&node, &header, version).await {
-            Ok(()) => node.succeed(to, |_| (), &[]),
+            Ok(()) => {
+                node.succeed(to, |_| (), &[]);
+                step!("send_back_answered");
+            }
             Err(refusal) => {
                 let ConsumerSendMsgBack { group, offset, .. } = &header;
                 tracing::warn!(group, offset, %refusal, code = RequestCode::CONSUMER_SEND_MSG_BACK.0, "a message was not taken back");

@@ -18,7 +18,7 @@ use std::time::Duration;
 use ringmq_engine::{Position, ReadError, ShardId, Timed};
 use ringmq_protocol::properties;
 use ringmq_rt::sync::{Either, Event, first};
-use ringmq_rt::{Slice, Task, now, sleep, spawn, wall_ms};
+use ringmq_rt::{Slice, Task, now, sleep, spawn, step, wall_ms};
 
 use self::clock::TimerClock;
 pub use self::roll::roll;
@@ -72,6 +72,7 @@ pub struct Timers {
     earlier: Event,
     /// What is not to be delivered, by its time: topic and unique key.
     recalled: RefCell<BTreeMap<u64, HashSet<(String, String)>>>,
+    rolled: RefCell<roll::Rolled>,
 }
 
 impl Default for Timers {
@@ -82,6 +83,7 @@ impl Default for Timers {
             planned_ms: Cell::new(u64::MAX),
             earlier: Event::new(),
             recalled: RefCell::default(),
+            rolled: RefCell::default(),
         }
     }
 }
@@ -145,6 +147,7 @@ pub fn tell(node: &Rc<Node>, log: &Log) {
     if has_timers(log) {
         let finished_ms = log.timers.finished_ms();
         node.tell(CONTROL, Mail::TimersFinished { log: u16::from(log.shard.id().get()), finished_ms });
+        step!("timer_noted");
     }
 }
 
@@ -196,6 +199,7 @@ async fn deliver_due(node: &Rc<Node>, log: &Rc<Log>, now_ms: u64) -> Result<bool
         timers.done.set(timers.done.get().max(Timed { due_ms: now_ms, offset: u64::MAX }));
         return Ok(false);
     };
+    step!("timer_due");
     if let Some(latest) = due.iter().map(|timed| timed.offset).max() {
         // A timer of a millisecond may be due before it is written.
         log.shard.confirmed(latest.saturating_add(1)).await?;
@@ -218,6 +222,7 @@ async fn deliver_due(node: &Rc<Node>, log: &Rc<Log>, now_ms: u64) -> Result<bool
         messages = others;
     }
     timers.done.set(last);
+    step!("timer_done");
     timers.recalled.borrow_mut().retain(|due_ms, _| *due_ms >= last.due_ms);
     log.shard.end_timers_before(last.due_ms);
     Ok(true)

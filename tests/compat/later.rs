@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::support::eventually;
 use super::support::java::of;
 use super::support::server::{Cluster, Settings};
+use super::support::wire::{self, Record, records};
 use super::{for_each_client, identity, names, number, text};
 
 for_each_client! {
@@ -13,8 +15,12 @@ for_each_client! {
     a_message_that_is_handed_back_comes_again
     a_committed_message_is_seen_and_a_rolled_back_one_is_not
     an_unknown_transaction_is_asked_about
+    a_parked_half_is_asked_about_again
     a_killed_broker_forgets_nothing_that_is_to_come
 }
+
+/// Where a half goes after its last check.
+const PARKED: &str = "TRANS_CHECK_MAX_TIME_TOPIC";
 
 /// Levels that a test can wait for: 1, 2, and the third is the first retry's.
 fn settings() -> Settings {
@@ -70,6 +76,9 @@ fn a_delayed_message_comes_when_its_level_says(version: &'static str) {
         assert!((at_least..at_least + 2000).contains(&delay), "{delay} ms: {line}");
         assert_eq!(text(line, "topic"), "delayed_topic");
     }
+    let options = [("namesrv", cluster.namesrv()), ("do", "delay-offsets"), ("broker", &*cluster.broker.address)];
+    let levels = &client.run("admin", &options)[0]["levels"];
+    assert_eq!(*levels, serde_json::json!({ "1": 20, "2": 20, "4": 1 }));
 }
 
 fn a_message_that_is_handed_back_comes_again(version: &'static str) {
@@ -131,6 +140,52 @@ fn an_unknown_transaction_is_asked_about(version: &'static str) {
     assert_eq!(text(&checked[0], "topic"), "asked_topic");
     let received = client.run("push", &[&target[..], &[("count", "1"), ("group", "asking_group")]].concat());
     assert_same_bodies(&sent, &of(&received, "message"));
+}
+
+/// What consumers can see in some queues of a topic.
+fn stored(cluster: &Cluster, topic: &str, queues: i32) -> Vec<Record> {
+    let mut connection = cluster.broker.connect();
+    let mut pull = |queue| {
+        let reply = connection.call(wire::PULL_MESSAGE, &wire::pull(topic, queue, 0, 32, 0), &[]).unwrap();
+        if reply.header.code == 0 { records(&reply.body) } else { Vec::new() }
+    };
+    (0..queues).flat_map(&mut pull).collect()
+}
+
+fn a_parked_half_is_asked_about_again(version: &'static str) {
+    let mut settings = settings();
+    // Enough for an answer before the half is parked again.
+    settings.properties.retain(|(key, _)| *key != "transactionCheckInterval");
+    settings.properties.push(("transactionCheckInterval", "4000".to_owned()));
+    settings.properties.push(("transactionCheckMax", "1".to_owned()));
+    let cluster = Cluster::start(settings);
+    cluster.broker.create_topic("parked_topic", 1);
+    let client = cluster.client(version);
+    let target = [("namesrv", cluster.namesrv()), ("topic", "parked_topic")];
+    let options = [("state", "unknown"), ("group", "parked_producers"), ("prefix", "half")];
+    let sent = client.run("transaction", &[&target[..], &options].concat());
+    // Its producer is gone. Apache's broker begins to count its checks later.
+    let parked =
+        eventually("the half is parked", Duration::from_secs(120), || stored(&cluster, PARKED, 2).into_iter().next());
+    let (ip, port) = cluster.broker.address.split_once(':').unwrap();
+    assert_eq!(ip, "127.0.0.1");
+    let id = format!("7F000001{:08X}{:016X}", port.parse::<u32>().unwrap(), parked.position);
+    let options =
+        [("state", "rollback"), ("group", "parked_producers"), ("prefix", "own"), ("wait", "120000"), ("asks", "9")];
+    let producer = client.start("transaction", &[&target[..], &options].concat());
+    producer.wait_event("sent");
+    let options = [("do", "resume-check"), ("topic", PARKED), ("id", &*id)];
+    let resumed = client.run("admin", &[&target[..1], &options].concat());
+    assert_eq!(resumed[0]["done"], true, "{resumed:?}");
+    let checked = producer.wait_event("checked");
+    let name = text(&of(&sent, "sent")[0], "name").to_owned();
+    assert_eq!(text(&checked, "name"), name);
+    let came = eventually("the half is committed", Duration::from_secs(60), || {
+        let came = stored(&cluster, "parked_topic", 1);
+        (!came.is_empty()).then_some(came)
+    });
+    assert_eq!(came.len(), 1);
+    assert!(came[0].body.starts_with(name.as_bytes()));
 }
 
 fn a_killed_broker_forgets_nothing_that_is_to_come(version: &'static str) {

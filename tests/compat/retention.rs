@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use super::support::eventually;
-use super::support::java::of;
+use super::support::java::{Client, of};
 use super::support::server::{Cluster, Settings};
 use super::support::wire::{self, Connection, Record};
-use super::{for_each_client, identity, number};
+use super::{for_each_client, identity, number, text};
 
 for_each_client! {
     a_group_that_is_overtaken_goes_on_with_what_is_left
@@ -73,6 +75,7 @@ fn a_group_that_is_overtaken_goes_on_with_what_is_left(version: &'static str) {
     assert_eq!((moved.code, moved.remark.as_deref()), (21, Some("OFFSET_TOO_SMALL")), "{moved:?}");
     assert_eq!((moved.number("nextBeginOffset"), moved.number("minOffset")), (first, first));
     assert_eq!(record(&mut connection, first).unwrap().queue_offset, first);
+    tells_of_a_moved_offset(&client, &cluster, first);
     // The group had read five messages.
     let mut left: Vec<_> = consume(usize::try_from(max - first).unwrap()).iter().map(identity).collect();
     let mut expected: Vec<_> = sent.iter().filter(|line| number(line, "queueOffset") >= first).map(identity).collect();
@@ -84,4 +87,26 @@ fn a_group_that_is_overtaken_goes_on_with_what_is_left(version: &'static str) {
         assert_eq!(answer.code, 0, "{code}: {answer:?}");
     }
     assert_eq!(min(&mut connection), first, "no request drops what is written");
+}
+
+/// Whoever watches for groups that ask for what is gone hears of a pull at offset 5.
+fn tells_of_a_moved_offset(client: &Client, cluster: &Cluster, first: i64) {
+    const EVENTS: &str = "OFFSET_MOVED_EVENT";
+    let mut connection = cluster.broker.connect();
+    let mut pull = |topic, offset| connection.call(wire::PULL_MESSAGE, &wire::pull(topic, 0, offset, 32, 0), &[]);
+    let body = eventually("the event of a pull at 5", Duration::from_secs(30), || {
+        // Of many in a short time not each is told.
+        assert_eq!(pull(TOPIC, 5).unwrap().header.code, 21);
+        let events = wire::records(&pull(EVENTS, 0).unwrap().body);
+        let mut bodies = events.iter().map(|event| serde_json::from_slice::<Value>(&event.body).unwrap());
+        bodies.find(|body| body["offsetRequest"] == 5)
+    });
+    let queue = json!({ "topic": TOPIC, "brokerName": cluster.broker.name, "queueId": 0 });
+    let expected = json!({
+        "consumerGroup": "wire_consumer", "messageQueue": queue, "offsetRequest": 5, "offsetNew": first,
+    });
+    assert_eq!(body, expected);
+    let options = [("namesrv", cluster.namesrv()), ("topic", EVENTS), ("count", "1"), ("group", "watching_group")];
+    let event = of(&client.run("push", &options), "message").remove(0);
+    assert_eq!((text(&event, "tags"), text(&event, "keys")), ("wire_consumer", "wire_consumer"), "{event}");
 }

@@ -61,12 +61,14 @@ pub(crate) struct Settings {
     pub(crate) flush: Flush,
     pub(crate) shards: u32,
     pub(crate) properties: Vec<(&'static str, String)>,
+    /// More of RingMQ's environment.
+    pub(crate) env: Vec<(&'static str, String)>,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
         // Two, so that a queue's home is not always where its connection is.
-        Settings { flush: Flush::Async, shards: 2, properties: Vec::new() }
+        Settings { flush: Flush::Async, shards: 2, properties: Vec::new(), env: Vec::new() }
     }
 }
 
@@ -351,13 +353,16 @@ fn spawn(make: Make, folder: &Path, namesrv: &str, standalone: Option<u16>, port
             )
         }
         (Make::Ours, None) => {
-            let process = Process::spawn(ours().arg("broker").arg("-c").arg(&conf).args(["-n", namesrv]));
+            let process = Process::spawn(
+                ours().envs(settings.env.clone()).arg("broker").arg("-c").arg(&conf).args(["-n", namesrv]),
+            );
             wait_ready(&process);
             process
         }
         (Make::Ours, Some(namesrv_port)) => {
             let process = Process::spawn(
                 ours()
+                    .envs(settings.env.clone())
                     .arg("standalone")
                     .arg("-c")
                     .arg(&conf)

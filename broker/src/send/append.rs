@@ -11,7 +11,7 @@ use ringmq_protocol::id::IdText;
 use ringmq_protocol::message::{Property, tags_code};
 use ringmq_protocol::properties;
 use ringmq_rt::time::{Instant, now};
-use ringmq_rt::wall_ms;
+use ringmq_rt::{step, wall_ms};
 
 use super::asked::{Asked, detour_of, read_properties, with_level};
 use super::batch::append_batch;
@@ -186,6 +186,7 @@ pub(super) fn append_one(
     let due_ms = if let Some(Detour::Timer(due_ms)) = detour { Some(due_ms) } else { None };
     let draft = Draft { spec: &spec, tags_code: asked.tags.map_or(0, tags_code), keys, due_ms };
     let ticket = log.shard.append(&draft, wall_ms()).map_err(|error| unstored(&error))?;
+    step!("send_appended:{}", spec.topic);
     if detour == Some(Detour::Half) {
         log.transactions.appended(&settings.transactions.timing, &ticket, header.born_timestamp, client, log);
     }

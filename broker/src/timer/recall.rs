@@ -11,7 +11,7 @@ use ringmq_protocol::command::{ExtWriter, HeaderView};
 use ringmq_protocol::header::RecallMessage;
 use ringmq_protocol::names;
 use ringmq_protocol::properties::{self, perm};
-use ringmq_rt::{spawn, wall_ms};
+use ringmq_rt::{spawn, step, wall_ms};
 
 use crate::detour::own_queue;
 use crate::mail::Answer;
@@ -64,17 +64,18 @@ pub fn request(node: &Rc<Node>, conn: &Rc<Conn>, view: &HeaderView<'_>, _frame: 
         Ok(handle) => handle,
         Err(refusal) => return refuse(node, to, &refusal),
     };
+    step!("recall_asked");
     let node = Rc::clone(node);
     spawn("recall a message", async move {
         match recall(&node, &handle).await {
-            Ok(()) => node.succeed(
-                to,
-                |writer| {
+            Ok(()) => {
+                let ext = |writer: &mut ExtWriter<'_>| {
                     writer.str("msgId", &handle.unique_key);
                     region(&node, writer);
-                },
-                &[],
-            ),
+                };
+                node.succeed(to, ext, &[]);
+                step!("recall_answered");
+            }
             Err(refusal) => refuse(&node, to, &refusal),
         }
     })

@@ -12,7 +12,7 @@ use ringmq_protocol::host::Host;
 use ringmq_protocol::id::offset_msg_id;
 use ringmq_protocol::{names, properties};
 use ringmq_rt::sync::{Either, first};
-use ringmq_rt::{sleep, wall_ms};
+use ringmq_rt::{sleep, step, wall_ms};
 
 use super::{Half, mark, marks_end, note};
 use crate::detour;
@@ -116,6 +116,7 @@ async fn ask(node: &Rc<Node>, log: &Rc<Log>, offset: u64, half: Half, mut messag
         Half { position: ticket.position, origin: half.origin, marks_from, due_ms, checks },
     );
     log.safe(ticket.end).await.map_err(|error| error.to_string())?;
+    step!("check_written");
     note(node, log);
     let Some(group) = message.property(properties::PGROUP).map(str::to_owned) else {
         return Err("the half does not name its producer group".to_owned());
@@ -175,6 +176,7 @@ pub fn send(node: &Node, job: &CheckJob) {
     if let Err(error) = conn.oneway(command, &job.record) {
         tracing::warn!(peer = %conn.peer(), %error, "a producer could not be asked about its transaction");
     }
+    step!("check_sent");
 }
 
 /// The half was checked often enough: it is kept where nobody consumes it.
@@ -205,6 +207,7 @@ async fn park(node: &Rc<Node>, log: &Rc<Log>, offset: u64, mut message: Message)
     log.transactions.table.borrow_mut().remove(offset);
     log.transactions.parked.set(log.transactions.parked.get() + 1);
     log.safe(ticket.end).await.map_err(|error| error.to_string())?;
+    step!("parked");
     note(node, log);
     tracing::warn!(group, key, topic = message.topic, position = %ticket.position,
         "parked a half message that no producer ended after all checks; `resumeCheckHalfMessage` brings it back");

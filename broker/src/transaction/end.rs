@@ -10,7 +10,7 @@ use ringmq_protocol::command::HeaderView;
 use ringmq_protocol::header::EndTransaction;
 use ringmq_protocol::message::Record;
 use ringmq_protocol::properties::{self, sys_flag};
-use ringmq_rt::{Slice, spawn, wall_ms};
+use ringmq_rt::{Slice, spawn, step, wall_ms};
 
 use super::{Half, mark, note, origin};
 use crate::detour::{self, Detour};
@@ -60,10 +60,14 @@ pub fn request(node: &Rc<Node>, conn: &Rc<Conn>, view: &HeaderView<'_>, _frame: 
 
 /// Ends a transaction on the shard of its half.
 pub fn run(node: &Rc<Node>, job: EndJob) {
+    step!("end_asked");
     let node = Rc::clone(node);
     spawn("end a transaction", async move {
         match end(&node, &job).await {
-            Ok(()) => node.succeed(job.to, |_| (), &[]),
+            Ok(()) => {
+                node.succeed(job.to, |_| (), &[]);
+                step!("end_answered");
+            }
             Err(refusal) => {
                 tracing::warn!(group = job.group, position = %job.position, %refusal, "a transaction was not ended");
                 node.refuse(job.to, &refusal);
@@ -97,12 +101,16 @@ async fn end(node: &Rc<Node>, job: &EndJob) -> Result<(), Refusal> {
         // It was ended before, and this is a repetition.
         return Ok(());
     };
+    step!("end_taken");
     let done = match released {
         None => put::put_here(node, &log, &[mark(node, &log, offset)]).await.map(drop).map_err(Refusal::from),
         Some((message, topic)) => release(node, &log, offset, message, &topic).await,
     };
     match done {
-        Ok(()) => note(node, &log),
+        Ok(()) => {
+            step!("end_written");
+            note(node, &log);
+        }
         Err(_) => reopen(&log, offset, half),
     }
     done

@@ -13,6 +13,7 @@ pub mod buf;
 pub mod file;
 pub mod fs;
 mod heartbeat;
+pub mod hooks;
 pub mod host;
 pub mod mesh;
 pub mod net;

@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::hooks;
 use crate::time::Instant;
 
 static START: OnceLock<std::time::Instant> = OnceLock::new();
@@ -13,8 +14,9 @@ pub(crate) fn monotonic() -> Instant {
 }
 
 pub(crate) fn wall_ms() -> i64 {
-    match SystemTime::now().duration_since(UNIX_EPOCH) {
+    let wall_ms = match SystemTime::now().duration_since(UNIX_EPOCH) {
         Ok(d) => i64::try_from(d.as_millis()).unwrap_or(i64::MAX),
         Err(_) => 0,
-    }
+    };
+    wall_ms.saturating_add(hooks::clock_shift_ms())
 }

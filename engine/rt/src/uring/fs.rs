@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::file::CommitMethod;
 use crate::fs::Space;
+use crate::step;
 use crate::uring::blocking::{self, Lane};
 
 async fn on_lane<T, F>(doing: &'static str, path: &Path, work: F) -> io::Result<T>
@@ -65,13 +66,19 @@ pub(crate) async fn replace(path: &Path, bytes: Vec<u8>, keep_bak: bool) -> io::
         }
         file.write_all(&bytes)?;
         file.sync_all()?;
+        step!("file_written:{}", name.display());
         if keep_bak && p.exists() {
             // A second name for the old content, so that one of the two names always holds a whole table.
             let _ = fs::remove_file(&bak);
+            step!("file_bak_removed:{}", name.display());
             fs::hard_link(p, &bak)?;
+            step!("file_bak_kept:{}", name.display());
         }
         fs::rename(&tmp, p)?;
-        sync_parent(p)
+        step!("file_renamed:{}", name.display());
+        sync_parent(p)?;
+        step!("file_flushed:{}", name.display());
+        Ok(())
     })
     .await
 }

@@ -1,16 +1,24 @@
 package ringmq.driver;
 
 import java.util.Collections;
+import java.util.Map;
+import java.util.TreeMap;
 import java.util.TreeSet;
 import org.apache.rocketmq.common.MQVersion;
 import org.apache.rocketmq.common.TopicConfig;
+import org.apache.rocketmq.remoting.netty.NettyClientConfig;
+import org.apache.rocketmq.remoting.netty.NettyRemotingClient;
+import org.apache.rocketmq.remoting.protocol.RemotingCommand;
+import org.apache.rocketmq.remoting.protocol.RemotingSerializable;
 import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
 
 /**
- * One administrator's action, {@code --do} create-topic, delete-topic, topic-list, topic-config, route or cluster, by
- * the tools' own library: a line {@code ok} with what was asked for, or {@code refused}.
+ * One administrator's action, {@code --do} create-topic, delete-topic, topic-list, topic-config, route, cluster,
+ * resume-check or delay-offsets, by the tools' own library: a line {@code ok} with what was asked for, or {@code refused}.
  */
 final class Admin {
+    private static final int GET_ALL_DELAY_OFFSET = 45;
+
     private Admin() {
     }
 
@@ -54,6 +62,10 @@ final class Admin {
                 return route(admin, options.text("topic"));
             case "cluster":
                 return cluster(admin);
+            case "resume-check":
+                return new Line("ok").with("done", admin.resumeCheckHalfMessage(options.text("topic"), options.text("id")));
+            case "delay-offsets":
+                return delayOffsets(options.text("broker"));
             default:
                 throw new IllegalArgumentException("unknown --do");
         }
@@ -80,6 +92,24 @@ final class Admin {
             broker.getBrokerAddrs().forEach((id, address) -> brokers.add(broker.getBrokerName() + "/" + id + "/" + address));
         }
         return new Line("ok").with("brokers", brokers);
+    }
+
+    /** What a slave asks its master: no tool does, so it is asked by hand. */
+    private static Line delayOffsets(String broker) throws Exception {
+        NettyRemotingClient client = new NettyRemotingClient(new NettyClientConfig());
+        client.start();
+        try {
+            RemotingCommand reply = client.invokeSync(broker, RemotingCommand.createRequestCommand(GET_ALL_DELAY_OFFSET, null), 10_000);
+            if (reply.getCode() != 0) {
+                return new Line("refused").with("code", reply.getCode()).with("remark", reply.getRemark());
+            }
+            Map<?, ?> body = RemotingSerializable.decode(reply.getBody(), Map.class);
+            TreeMap<String, Object> levels = new TreeMap<>();
+            ((Map<?, ?>) body.get("offsetTable")).forEach((level, offset) -> levels.put(String.valueOf(level), offset));
+            return new Line("ok").with("levels", levels);
+        } finally {
+            client.shutdown();
+        }
     }
 
     /** The last two arguments changed places between the two versions. */

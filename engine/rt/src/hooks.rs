@@ -1,0 +1,73 @@
+//! What a test may do to a running broker from outside: end it at an exact step, and move its wall clock. With the feature
+//! `test-hooks` off, as in every build but that of tests, a step is no code and the environment is not read.
+//!
+//! `RINGMQ_TEST_KILL=STEP@N` ends the whole process by SIGKILL when it passes the step for the n-th time, counted from 1.
+//! `RINGMQ_TEST_CLOCK=FILE` adds to the wall clock what the file says, in milliseconds; no file is no shift.
+
+/// A step of which a test may want to see what a kill leaves: its name, as a format string and its arguments. A name says
+/// what has just been done, and behind a colon to which topic or file.
+#[macro_export]
+macro_rules! step {
+    ($($name:tt)+) => {
+        $crate::hooks::passed(::std::format_args!($($name)+))
+    };
+}
+
+/// A step was passed; for [`step!`](crate::step).
+#[cfg(not(feature = "test-hooks"))]
+#[inline(always)]
+pub fn passed(_name: std::fmt::Arguments<'_>) {}
+
+#[cfg(not(feature = "test-hooks"))]
+#[inline(always)]
+pub(crate) fn clock_shift_ms() -> i64 {
+    0
+}
+
+#[cfg(feature = "test-hooks")]
+pub(crate) use self::on::clock_shift_ms;
+#[cfg(feature = "test-hooks")]
+pub use self::on::passed;
+
+#[cfg(feature = "test-hooks")]
+mod on {
+    use std::ffi::OsString;
+    use std::sync::LazyLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::{fmt, fs};
+
+    struct Kill {
+        step: String,
+        nth: u64,
+        passes: AtomicU64,
+    }
+
+    static KILL: LazyLock<Option<Kill>> = LazyLock::new(|| {
+        let asked = std::env::var("RINGMQ_TEST_KILL").ok()?;
+        let (step, nth) = asked.rsplit_once('@').unwrap_or((&asked, "1"));
+        let nth = nth.parse().unwrap_or_else(|error| panic!("RINGMQ_TEST_KILL={asked}: {error}; write STEP@N"));
+        Some(Kill { step: step.to_owned(), nth, passes: AtomicU64::new(0) })
+    });
+
+    static CLOCK: LazyLock<Option<OsString>> = LazyLock::new(|| std::env::var_os("RINGMQ_TEST_CLOCK"));
+
+    /// A step was passed; for [`step!`](crate::step).
+    pub fn passed(name: fmt::Arguments<'_>) {
+        let Some(kill) = &*KILL else { return };
+        if name.to_string() != kill.step || kill.passes.fetch_add(1, Ordering::Relaxed) + 1 != kill.nth {
+            return;
+        }
+        eprintln!("killed at {}@{}", kill.step, kill.nth);
+        // SAFETY: two calls without memory; the second does not return.
+        unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+        loop {
+            std::thread::park();
+        }
+    }
+
+    pub(crate) fn clock_shift_ms() -> i64 {
+        let Some(file) = &*CLOCK else { return 0 };
+        let shift = fs::read_to_string(file).unwrap_or_default();
+        shift.trim().parse().unwrap_or(0)
+    }
+}

@@ -1,0 +1,66 @@
+//! The wall clock of a running broker is set forward and back.
+
+use std::fs;
+use std::path::PathBuf;
+
+use super::victim::{At, TOPIC, Victim, count, send, wall_ms};
+
+/// A broker's wall clock apart from the test's: a file of which the broker reads by how much.
+pub(crate) struct Shifted {
+    folder: tempfile::TempDir,
+}
+
+impl Default for Shifted {
+    fn default() -> Shifted {
+        let shifted = Shifted { folder: tempfile::tempdir().unwrap() };
+        shifted.by(0);
+        shifted
+    }
+}
+
+impl Shifted {
+    pub(crate) fn file(&self) -> PathBuf {
+        self.folder.path().join("clock")
+    }
+
+    /// Sets the clock to this much ahead of the test's.
+    pub(crate) fn by(&self, ms: i64) {
+        let new = self.folder.path().join("new");
+        fs::write(&new, ms.to_string()).unwrap();
+        fs::rename(new, self.file()).unwrap();
+    }
+}
+
+const HOUR_MS: i64 = 3_600_000;
+/// Of a level of 2 s and one of an hour.
+const SOON: &str = "DELAY\u{1}1\u{2}";
+const IN_AN_HOUR: &str = "DELAY\u{1}2\u{2}";
+
+#[test]
+fn a_clock_that_is_set_forward_or_back_makes_nobody_wait_longer() {
+    let shifted = Shifted::default();
+    let victim = Victim::start_shifted(At("nothing", 1), &[("messageDelayLevel", "2s 1h")], &shifted);
+    let mut connection = victim.connect();
+    let sent_ms = wall_ms();
+    send(&mut connection, "level of an hour", IN_AN_HOUR).unwrap();
+    send(&mut connection, "timer of an hour", &format!("TIMER_DELAY_MS\u{1}{HOUR_MS}\u{2}")).unwrap();
+    // An order in time: this comes without the other two.
+    send(&mut connection, "level of seconds", SOON).unwrap();
+    let found = victim.wait_for(TOPIC, "level of seconds");
+    assert_eq!(found.len(), 1, "an hour is not over");
+    shifted.by(HOUR_MS + 1000);
+    let both = victim.wait_for(TOPIC, "level of an hour");
+    assert!(both.iter().skip(1).all(|record| record.stored >= sent_ms + HOUR_MS), "by the broker's clock");
+    victim.wait_for(TOPIC, "timer of an hour");
+    // Two hours back, with messages on their way and others that come then.
+    send(&mut connection, "level before the step back", SOON).unwrap();
+    send(&mut connection, "timer before the step back", "TIMER_DELAY_MS\u{1}2000\u{2}").unwrap();
+    shifted.by(-HOUR_MS);
+    send(&mut connection, "level behind the step back", SOON).unwrap();
+    send(&mut connection, "timer behind the step back", "TIMER_DELAY_MS\u{1}2000\u{2}").unwrap();
+    for name in ["level before", "timer before", "level behind", "timer behind"] {
+        victim.wait_for(TOPIC, &format!("{name} the step back"));
+    }
+    let found = count(&victim.all(TOPIC));
+    assert!(found.len() == 7 && found.values().all(|times| *times == 1), "{found:?}");
+}

@@ -1,0 +1,98 @@
+//! Consumer offsets: a commit is acknowledged from memory and saved in a file at an interval. A kill takes back what was
+//! not saved, so those messages come again; what was saved stays, at whatever step of the next save the kill comes.
+
+use super::support::eventually;
+use super::support::wire::{self, Connection};
+use super::victim::{At, GROUP, NEVER, PATIENCE, TOPIC, Victim, each, names, send};
+
+const UPDATE_CONSUMER_OFFSET: i32 = 15;
+const MESSAGES: usize = 20;
+
+fn ext(more: Option<i64>) -> Vec<(&'static str, String)> {
+    let mut ext = vec![("consumerGroup", GROUP.to_owned()), ("topic", TOPIC.to_owned()), ("queueId", "0".to_owned())];
+    ext.extend(more.map(|offset| ("commitOffset", offset.to_string())));
+    ext
+}
+
+/// Whether the commit was acknowledged.
+fn commit(connection: &mut Connection, offset: i64) -> bool {
+    let Ok(reply) = connection.call(UPDATE_CONSUMER_OFFSET, &ext(Some(offset)), &[]) else { return false };
+    assert_eq!(reply.header.code, 0, "{:?}", reply.header.remark);
+    true
+}
+
+fn committed(victim: &Victim) -> i64 {
+    let reply = victim.connect().call(wire::QUERY_CONSUMER_OFFSET, &ext(None), &[]).unwrap();
+    assert_eq!(reply.header.code, 0, "{:?}", reply.header.remark);
+    reply.header.number("offset")
+}
+
+/// A broker with messages, and a group that has come to 5, which is saved by an orderly stop.
+fn at_five(at: At, interval: &'static str) -> Victim {
+    let mut victim = Victim::start(At("nothing", 1), 1, &[("flushConsumerOffsetInterval", interval)]);
+    let mut connection = victim.connect();
+    for name in names("read", MESSAGES) {
+        send(&mut connection, &name, "").unwrap();
+    }
+    let group = serde_json::json!({ "groupName": GROUP, "consumeEnable": true });
+    let reply = connection.call(wire::UPDATE_AND_CREATE_GROUP, &[], group.to_string().as_bytes()).unwrap();
+    assert_eq!(reply.header.code, 0, "{:?}", reply.header.remark);
+    assert!(commit(&mut connection, 5));
+    victim.again(at);
+    assert_eq!(committed(&victim), 5);
+    victim
+}
+
+const FILE_STEPS: &[At] = &[
+    At("file_written:consumerOffset.json", 1),
+    At("file_written:consumerOffset.json", 2),
+    At("file_bak_removed:consumerOffset.json", 1),
+    At("file_bak_removed:consumerOffset.json", 2),
+    At("file_bak_kept:consumerOffset.json", 1),
+    At("file_bak_kept:consumerOffset.json", 2),
+    At("file_renamed:consumerOffset.json", 1),
+    At("file_renamed:consumerOffset.json", 2),
+    At("file_flushed:consumerOffset.json", 1),
+    At("file_flushed:consumerOffset.json", 2),
+];
+
+#[test]
+fn a_saved_offset_survives_a_kill_at_each_step_of_the_next_save() {
+    each(FILE_STEPS, |at| {
+        let mut victim = at_five(at, "100");
+        let mut connection = victim.connect();
+        assert!(commit(&mut connection, 9));
+        let mut expected = (5, 9);
+        if at.1 == 2 {
+            eventually("the first save", PATIENCE, || {
+                (victim.saved_offsets(TOPIC, GROUP).get(&0) == Some(&9)).then_some(())
+            });
+            assert!(commit(&mut connection, 12));
+            expected = (9, 12);
+        }
+        victim.bury();
+        victim.restart();
+        let (old, new) = expected;
+        let is_new = at.0.starts_with("file_renamed") || at.0.starts_with("file_flushed");
+        assert_eq!(committed(&victim), if is_new { new } else { old });
+    });
+}
+
+const STEPS: &[At] = &[At("offset_updated", 1), At("offset_updated", 3), At("control_answered", 5)];
+
+#[test]
+fn a_kill_takes_back_no_more_commits_than_were_not_saved() {
+    each(STEPS, |at| {
+        let mut victim = at_five(at, NEVER);
+        let mut connection = victim.connect();
+        let acknowledged = (6..=20).take_while(|offset| commit(&mut connection, *offset)).count();
+        assert!(acknowledged < 15, "it did not die of a commit");
+        victim.bury();
+        victim.restart();
+        assert_eq!(committed(&victim), 5);
+        // The store is whole: a group goes on, and is saved.
+        assert!(commit(&mut victim.connect(), 7));
+        victim.again(At("nothing", 1));
+        assert_eq!(committed(&victim), 7);
+    });
+}
