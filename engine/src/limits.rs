@@ -139,6 +139,9 @@ pub const RUN_TABLE: usize = 128 << 10;
 /// Pieces that one run takes along when more wait.
 pub const RUN_PIECES: usize = 128;
 
+/// Entries that are taken of one piece at a time when pieces are written out together.
+pub const RUN_LOWEST: usize = 64;
+
 /// Entries that may wait to be written out (16 MiB); beyond, appends are refused as busy.
 pub const RUN_PENDING_MAX: usize = 1 << 20;
 

@@ -15,8 +15,6 @@ mod table;
 pub(crate) mod work;
 
 use std::cell::{Cell, RefCell};
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -307,29 +305,44 @@ fn behind(head: &Head) -> u64 {
 
 /// Merges sorted pieces of memory into a run.
 async fn fill(writer: &mut Writer, frozen: &Frozen, is_over: impl Fn(Entry) -> bool) -> io::Result<()> {
-    let mut at = vec![0; frozen.pieces.len()];
-    let firsts = frozen.pieces.iter().enumerate();
-    let mut heads: BinaryHeap<_> = firsts.filter_map(|(n, piece)| Some(Reverse((*piece.first()?, n)))).collect();
+    let mut pieces: Vec<&[Entry]> = frozen.pieces.iter().map(|piece| piece.as_slice()).collect();
+    let mut lowest = Vec::new();
     let mut last = None;
-    while let Some(mut head) = heads.peek_mut() {
-        let Reverse((entry, piece)) = *head;
-        at[piece] += 1;
-        match frozen.pieces[piece].get(at[piece]) {
-            Some(next) => *head = Reverse((*next, piece)),
-            None => drop(std::collections::binary_heap::PeekMut::pop(head)),
-        }
-        if is_over(entry) || last.replace(entry) == Some(entry) {
-            continue;
-        }
-        if writer.push(entry) {
-            writer.flush().await?;
-            yield_now().await;
+    while take_lowest(&mut pieces, &mut lowest) {
+        for entry in lowest.drain(..) {
+            if is_over(entry) || last.replace(entry) == Some(entry) {
+                continue;
+            }
+            if writer.push(entry) {
+                writer.flush().await?;
+                yield_now().await;
+            }
         }
     }
     Ok(())
 }
 
+/// Moves some thousand entries, the lowest of all pieces, to `out`; false when none is left. With many pieces and
+/// keys that are hashes, sorting what lies below a common bound costs half as much as a heap of the pieces.
+fn take_lowest(pieces: &mut Vec<&[Entry]>, out: &mut Vec<Entry>) -> bool {
+    pieces.retain(|piece| !piece.is_empty());
+    let at_most = |piece: &&[Entry]| piece.len().min(limits::RUN_LOWEST);
+    let Some(bound) = pieces.iter().filter_map(|piece| piece[..at_most(piece)].last()).min().copied() else {
+        return false;
+    };
+    for piece in pieces {
+        let count = piece[..at_most(piece)].partition_point(|entry| *entry <= bound);
+        let (taken, left) = piece.split_at(count);
+        out.extend_from_slice(taken);
+        *piece = left;
+    }
+    out.sort_unstable_by_key(Entry::whole);
+    true
+}
+
 const _: () = assert!(limits::RUN_PIECE <= 4096, "a piece is sorted in one turn");
+const _: () =
+    assert!(limits::RUN_PIECES * limits::RUN_LOWEST <= 8192, "what is taken of all pieces is sorted in one turn");
 
 #[cfg(test)]
 mod tests;

@@ -106,7 +106,7 @@ impl Table {
     pub(crate) fn sort_one(&mut self) -> bool {
         let Some(piece) = self.closed.iter_mut().find(|piece| !piece.sorted) else { return false };
         if let Some(entries) = Rc::get_mut(&mut piece.entries) {
-            entries.sort_unstable();
+            entries.sort_unstable_by_key(Entry::whole);
             piece.sorted = true;
         }
         true
