@@ -52,6 +52,11 @@ impl OffsetSet {
         fresh
     }
 
+    fn holds(&self, offset: u64) -> bool {
+        let Some(place) = offset.checked_sub(self.base) else { return false };
+        self.words.get((place / 64) as usize).is_some_and(|word| word >> (place % 64) & 1 == 1)
+    }
+
     fn first(&self) -> Option<u64> {
         let word = self.words.iter().position(|w| *w != 0)?;
         Some(self.base + word as u64 * 64 + u64::from(self.words[word].trailing_zeros()))
@@ -83,6 +88,29 @@ impl QueueFindings {
     /// Offsets between the first and the last that nobody was given.
     pub(crate) fn gaps(&self) -> u64 {
         self.last - self.first + 1 - self.count
+    }
+}
+
+/// How the numbers of two audits lie to each other.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Compared {
+    pub(crate) common: u64,
+    pub(crate) only_here: u64,
+}
+
+/// What a load was told of its messages.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    /// By offset, or where that is not known yet by the message's number: what is to be there for consumers.
+    pub(crate) kept: Audit,
+    /// By number: what was rolled back.
+    pub(crate) withdrawn: Audit,
+}
+
+impl Ledger {
+    pub(crate) fn merge(&mut self, other: &Ledger) {
+        self.kept.merge(&other.kept);
+        self.withdrawn.merge(&other.withdrawn);
     }
 }
 
@@ -118,6 +146,25 @@ impl Audit {
             let twice = theirs.offsets().map(|offset| u64::from(!ours.insert(offset))).sum::<u64>();
             self.duplicates += twice;
         }
+    }
+
+    /// Numbers of this that the other has not, or has as well.
+    pub(crate) fn compare(&self, other: &Audit) -> Compared {
+        let mut compared = Compared::default();
+        let none = OffsetSet::default();
+        for ((broker, queue), ours) in self.queues() {
+            let theirs = other.brokers.get(usize::from(broker)).and_then(|queues| queues.get(queue as usize));
+            let theirs = theirs.unwrap_or(&none);
+            let common = ours.offsets().filter(|number| theirs.holds(*number)).count() as u64;
+            compared.common += common;
+            compared.only_here += ours.count - common;
+        }
+        compared
+    }
+
+    /// Numbers that were recorded, each once.
+    pub(crate) fn count(&self) -> u64 {
+        self.queues().map(|(_, set)| set.count).sum()
     }
 
     /// Offsets that were given out more than once.
@@ -165,6 +212,17 @@ mod tests {
         one.merge(&audit(&[1, 3, 4]));
         assert_eq!(one.duplicates(), 1);
         assert_eq!(one.findings()[0].gaps(), 0);
+    }
+
+    #[test]
+    fn what_one_has_and_the_other_has_not_is_counted() {
+        let mut one = audit(&[100, 101, 300]);
+        one.record((1, 2), 7);
+        let mut two = audit(&[99, 101, 5_000]);
+        two.record((1, 0), 7);
+        assert_eq!(one.compare(&two), Compared { common: 1, only_here: 3 });
+        assert_eq!(two.compare(&one), Compared { common: 1, only_here: 3 });
+        assert_eq!((one.count(), one.compare(&Audit::default()).only_here), (4, 4));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, ensure};
 use serde_json::json;
 
-pub(crate) use self::part::{Faults, Stretch};
+pub(crate) use self::part::{Faults, Since, Stamped, Stretch};
 use self::part::{Part, PullShape};
 use self::reading::Reader;
 pub(crate) use self::reading::{Extent, Reading};
@@ -52,7 +52,7 @@ fn measure(args: &ConsumeArgs) -> anyhow::Result<Report> {
     let crew =
         Crew { load, spins: load.spins(false), clock: Clock::start(), span, goals: None, stop_after_reading: false };
     let outcome = crew.run(readings.into_iter().map(|one| Work { sending: None, reading: Some(one) }).collect())?;
-    let (tally, faults) = outcome.read.context("no load thread has handed its counts over")?;
+    let (tally, faults, _) = outcome.read.context("no load thread has handed its counts over")?;
     let mut report = consumer.report("consume", &tally, &faults, outcome.watched)?;
     report.setup.more.insert("parts", json!(args.parts));
     report.setup.more.insert("messages", json!(there));
@@ -70,13 +70,12 @@ pub(crate) struct Consumer<'a> {
 }
 
 impl<'a> Consumer<'a> {
-    /// With `run`, bodies are stamped and latency counts from their stamps.
     pub(crate) fn new(
         load: &'a LoadArgs,
         read: &'a ReadArgs,
         connections: u32,
         target: &'a Target,
-        run: Option<u64>,
+        stamped: Option<Stamped>,
     ) -> Consumer<'a> {
         let groups = match read.subscriptions() {
             1 => vec![read.group.clone()],
@@ -88,7 +87,7 @@ impl<'a> Consumer<'a> {
             topics: &target.topics,
             batch: read.pull_batch,
             verify_crc: read.verify_crc,
-            run,
+            stamped,
         };
         Consumer { load, read, connections, target, shape }
     }
@@ -190,6 +189,7 @@ impl<'a> Consumer<'a> {
             (faults.wrong_crc, "bodies do not match their checksum"),
             (faults.unreadable, "replies hold a record that cannot be read"),
             (faults.missing, "messages were there and were not delivered"),
+            (faults.early, "messages came before they were due"),
         ] {
             if count > 0 {
                 report.finding(format!("{count} {what}"));

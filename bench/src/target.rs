@@ -8,6 +8,7 @@ use anyhow::{Context as _, anyhow, bail};
 use ringmq_client::admin::{Admin, cluster_masters};
 use ringmq_client::driver::blocking::{Remoting, resolve};
 use ringmq_client::{NameServers, TopicConfig};
+use ringmq_protocol::body::SubscriptionGroupConfig;
 use ringmq_protocol::properties::perm;
 
 use crate::options::{LoadArgs, TargetArgs};
@@ -150,6 +151,38 @@ impl Target {
             .iter()
             .map(|broker| broker.queues.iter().map(|one| of_queue(&broker.addr, one)).collect())
             .collect()
+    }
+
+    /// Makes the groups that a broker does not know.
+    pub(crate) fn create_groups(&self, broker: usize, names: &[String]) -> anyhow::Result<()> {
+        let addr = &self.brokers.get(broker).with_context(|| format!("no broker {broker}"))?.addr;
+        let known = self.admin.groups(addr)?;
+        for name in names.iter().filter(|name| !known.contains_key(*name)) {
+            self.admin
+                .create_group(addr, &SubscriptionGroupConfig::new(name))
+                .with_context(|| format!("group {name} cannot be created on {addr}"))?;
+        }
+        Ok(())
+    }
+
+    /// Asks for a group's offset in the first topic's first queue until it is `expected`, or the time is over.
+    pub(crate) fn settled_offset(
+        &self,
+        broker: usize,
+        group: &str,
+        expected: u64,
+        by: Instant,
+    ) -> anyhow::Result<Option<u64>> {
+        let addr = &self.brokers.get(broker).with_context(|| format!("no broker {broker}"))?.addr;
+        loop {
+            let stored = self.admin.consumer_offset(addr, group, &self.topics[0], 0)?;
+            let stored = stored.and_then(|offset| u64::try_from(offset).ok());
+            if stored == Some(expected) || Instant::now() >= by {
+                return Ok(stored);
+            }
+            // A commit without an answer may still be on its way: ask again.
+            std::thread::sleep(OFFSETS_ASK_AGAIN);
+        }
     }
 
     /// Asks for a queue's maximum offset until it is `expected`, or the time is over.
