@@ -258,13 +258,13 @@ impl<'a> Sending<'a> {
 
     /// Closed loop: as many requests as the window has room for.
     fn refill(&mut self, i: usize, now: u64) {
-        if now >= self.span.send_until {
-            return;
+        if now < self.span.send_until {
+            self.set_time(now);
+            while self.composed < self.limit && self.is_free(&self.senders[i]) {
+                self.compose(i, now, now);
+            }
         }
-        self.set_time(now);
-        while self.composed < self.limit && self.is_free(&self.senders[i]) {
-            self.compose(i, now, now);
-        }
+        // The ends of transactions may wait there, too.
         self.flush(i);
     }
 
