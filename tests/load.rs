@@ -158,6 +158,27 @@ fn steps_are_walked_and_the_highest_rate_is_found() {
 }
 
 #[test]
+fn a_filter_brings_what_matches_and_nothing_else() {
+    let properties = vec![("enablePropertyFilter", "true".to_owned())];
+    let cluster = Cluster::of(Make::Ours, Settings { properties, ..Settings::default() });
+    let folder = cluster.folder.path();
+    let to = &cluster.broker.address;
+    // Three queues, so that each has both tags.
+    let sent = clean(
+        &format!("send --broker {to} --rate 2000 --tags 2 --queues 3 --size 100 -c 3 --seconds 0.5 --warmup 0"),
+        folder,
+    );
+    for more in ["", "--seconds 0.5"] {
+        // Arguments are split at blanks, so the expression has none.
+        let read = clean(&format!("consume --broker {to} --filter TAGS='TagA' -c 3 {more}"), folder);
+        let count = |name: &str| read["setup"]["more"][name].as_u64().unwrap();
+        assert_eq!(count("messages"), sent["requests"].as_u64().unwrap());
+        assert_eq!(count("matching"), count("messages").div_ceil(2));
+        assert!(read["messages_per_second"].as_f64().unwrap() > 0.0);
+    }
+}
+
+#[test]
 fn transactions_are_ended_as_they_were_told() {
     let cluster = ours();
     let folder = cluster.folder.path();
@@ -304,6 +325,7 @@ fn what_cannot_begin_says_why_and_what_to_do() {
         (format!("transactions --broker {to} --batch 2"), 1, "--batch has no meaning here"),
         (format!("timers --broker {to} --level 1 --closed 2"), 1, "--level"),
         (format!("offsets --broker {to} --groups 3"), 1, "--connections 32"),
+        (format!("consume --broker {to} --filter a=1 --parts 2"), 1, "--filter"),
         (format!("consume --broker {to} --topic nothing-there"), 1, "does not exist"),
         (format!("send --broker {to} --workload {}", bad.display()), 1, "unknown field `randomBytesRatio`"),
         (format!("send --broker {to} --workload /nowhere.toml"), 1, "cannot read /nowhere.toml"),

@@ -57,6 +57,21 @@ impl OffsetSet {
         self.words.get((place / 64) as usize).is_some_and(|word| word >> (place % 64) & 1 == 1)
     }
 
+    /// How many there are from `from` to before `to`.
+    fn count_between(&self, from: u64, to: u64) -> u64 {
+        let end = self.base + self.words.len() as u64 * 64;
+        let (from, to) = (from.clamp(self.base, end) - self.base, to.clamp(self.base, end) - self.base);
+        let below = |place: u64| {
+            let (whole, rest) = ((place / 64) as usize, place % 64);
+            let part = self.words.get(whole).map_or(0, |word| (word & ((1 << rest) - 1)).count_ones());
+            (whole, u64::from(part))
+        };
+        let ((first, before), (last, within)) = (below(from), below(to));
+        let whole: u64 =
+            self.words.get(first..last).unwrap_or_default().iter().map(|w| u64::from(w.count_ones())).sum();
+        (whole + within).saturating_sub(before)
+    }
+
     fn first(&self) -> Option<u64> {
         let word = self.words.iter().position(|w| *w != 0)?;
         Some(self.base + word as u64 * 64 + u64::from(self.words[word].trailing_zeros()))
@@ -153,13 +168,25 @@ impl Audit {
         let mut compared = Compared::default();
         let none = OffsetSet::default();
         for ((broker, queue), ours) in self.queues() {
-            let theirs = other.brokers.get(usize::from(broker)).and_then(|queues| queues.get(queue as usize));
-            let theirs = theirs.unwrap_or(&none);
+            let theirs = other.set((broker, queue)).unwrap_or(&none);
             let common = ours.offsets().filter(|number| theirs.holds(*number)).count() as u64;
             compared.common += common;
             compared.only_here += ours.count - common;
         }
         compared
+    }
+
+    pub(crate) fn holds(&self, key: QueueKey, offset: u64) -> bool {
+        self.set(key).is_some_and(|set| set.holds(offset))
+    }
+
+    /// How many of a queue's there are from `from` to before `to`.
+    pub(crate) fn count_between(&self, key: QueueKey, from: u64, to: u64) -> u64 {
+        self.set(key).map_or(0, |set| set.count_between(from, to))
+    }
+
+    fn set(&self, (broker, queue): QueueKey) -> Option<&OffsetSet> {
+        self.brokers.get(usize::from(broker))?.get(queue as usize)
     }
 
     /// Numbers that were recorded, each once.
@@ -223,6 +250,16 @@ mod tests {
         assert_eq!(one.compare(&two), Compared { common: 1, only_here: 3 });
         assert_eq!(two.compare(&one), Compared { common: 1, only_here: 3 });
         assert_eq!((one.count(), one.compare(&Audit::default()).only_here), (4, 4));
+    }
+
+    #[test]
+    fn a_stretch_is_counted() {
+        let audit = audit(&[64, 70, 127, 128, 300]);
+        let count = |from, to| audit.count_between((0, 0), from, to);
+        assert_eq!(count(0, 1_000), 5);
+        assert_eq!((count(64, 128), count(65, 128), count(64, 129), count(71, 127)), (3, 2, 4, 0));
+        assert_eq!((count(129, 300), count(129, 301), count(0, 64), count(400, 500)), (0, 1, 0, 0));
+        assert_eq!(audit.count_between((3, 9), 0, 9), 0);
     }
 
     #[test]

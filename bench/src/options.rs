@@ -201,6 +201,10 @@ pub struct ConsumeArgs {
     #[command(flatten)]
     #[serde(flatten)]
     pub read: ReadArgs,
+    /// SQL92 expression over properties that the broker is to filter by; everything is read without it first, to know
+    /// what has to come.
+    #[arg(long, value_name = "SQL92")]
+    pub filter: Option<String>,
     /// Parts into which each queue is cut; every part is read by a pull of its own.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub parts: u32,

@@ -2,15 +2,20 @@
 //! one after the last.
 
 use super::records::split_record;
-use crate::audit::Audit;
+use crate::audit::{Audit, QueueKey};
 use crate::lane::Span;
 use crate::reply::{Frame, Reply, cause, remark};
 use crate::tally::Tally;
 use crate::target::ByQueue;
 use crate::wire::{Head, HeaderKind, OPAQUE_BASE, OPAQUE_SPAN, Stamp, encode};
+use ringmq_protocol::sql::SqlFilter;
 
 const PULL_MESSAGE: u16 = 11;
 const FOUND: i32 = 0;
+/// Nothing there yet, or not yet to be seen: ask again.
+const AGAIN: [i32; 2] = [19, NONE_MATCHES];
+/// The answer says from where to ask again.
+const NONE_MATCHES: i32 = 20;
 /// The subscription is in the request, and the broker may wait until there is something.
 const SYS_FLAG: &str = "6";
 /// How long a broker may wait; Java's push consumer asks for as long.
@@ -26,6 +31,16 @@ pub(crate) struct PullShape<'a> {
     pub(crate) verify_crc: bool,
     /// Bodies are stamped by a run.
     pub(crate) stamped: Option<Stamped>,
+    pub(crate) filter: Option<&'a Filter>,
+}
+
+/// An SQL92 expression over the properties of messages.
+#[derive(Debug)]
+pub(crate) struct Filter {
+    pub(crate) expression: String,
+    pub(crate) compiled: SqlFilter,
+    /// The offsets of the messages that match, once they are known; until then everything is pulled to find out.
+    pub(crate) matching: Option<Audit>,
 }
 
 /// What the stamps of bodies are read for.
@@ -95,6 +110,12 @@ impl Part {
         append_pull(shape, self, out);
     }
 
+    /// The queue, as audits know it.
+    fn key(&self) -> QueueKey {
+        let (broker, queue) = self.stretch.place;
+        (broker as u16, queue as u32)
+    }
+
     /// Messages that are still to be read; `None` while nobody has said where the end is.
     pub(super) fn left(&self, goals: Option<&ByQueue<u64>>) -> Option<u64> {
         let (broker, queue) = self.stretch.place;
@@ -158,6 +179,13 @@ pub(super) struct Intake<'l> {
 impl Intake<'_> {
     /// Checks a reply's records. False: the part cannot be read further.
     pub(super) fn take_in(&mut self, frame: &Frame<'_>, reply: &Reply, part: &mut Part) -> bool {
+        let matching = self.shape.filter.and_then(|filter| filter.matching.as_ref());
+        if let (Some(matching), FOUND | NONE_MATCHES) = (matching, reply.code) {
+            return self.take_in_filtered(frame, reply, part, matching);
+        }
+        if AGAIN.contains(&reply.code) {
+            return true;
+        }
         if reply.code != FOUND {
             self.tally.refused(reply.code, cause(frame), || remark(frame));
             return false;
@@ -177,8 +205,13 @@ impl Intake<'_> {
             if self.shape.verify_crc && !record.crc_is_right() {
                 self.faults.wrong_crc += 1;
             }
+            if let Some(filter) = self.shape.filter
+                && filter.compiled.matches(record.properties())
+            {
+                self.seen.record(part.key(), record.queue_offset);
+            }
             if let Some(stamped) = self.shape.stamped {
-                self.receive(stamped, part.stretch.place, record.body);
+                self.receive(stamped, part.key(), record.body);
             }
             part.next += 1;
             bytes += record.body.len() as u64;
@@ -197,13 +230,55 @@ impl Intake<'_> {
         true
     }
 
+    /// Of a reply to a pull with a filter: it has to bring exactly the messages that match, from where the part is up to
+    /// where the broker says that it goes on.
+    fn take_in_filtered(&mut self, frame: &Frame<'_>, reply: &Reply, part: &mut Part, matching: &Audit) -> bool {
+        let Some(end) = reply.offset.and_then(|end| u64::try_from(end).ok()).filter(|end| *end > part.next) else {
+            self.faults.misplaced += 1;
+            return false;
+        };
+        let (mut rest, mut at, mut count, mut bytes) = (frame.body, part.next, 0, 0);
+        while !rest.is_empty() {
+            let Some((record, after)) = split_record(rest) else {
+                self.faults.unreadable += 1;
+                return false;
+            };
+            rest = after;
+            let follows = record.queue_id == part.stretch.queue && (at..end).contains(&record.queue_offset);
+            if !follows || !matching.holds(part.key(), record.queue_offset) {
+                self.faults.misplaced += 1;
+                return false;
+            }
+            if self.shape.verify_crc && !record.crc_is_right() {
+                self.faults.wrong_crc += 1;
+            }
+            at = record.queue_offset + 1;
+            count += 1;
+            bytes += record.body.len() as u64;
+        }
+        if count != matching.count_between(part.key(), part.next, end) {
+            self.faults.misplaced += 1;
+            return false;
+        }
+        part.next = end;
+        self.tally.successes += 1;
+        if self.span.is_none_or(|span| span.measures(self.now)) {
+            self.tally.acknowledged(self.now, count);
+            self.tally.measured_bytes += bytes;
+        }
+        if self.span.is_none_or(|span| part.asked_ns >= span.measure_from) {
+            self.tally.latency(part.asked_ns, self.now.saturating_sub(part.asked_ns));
+        }
+        true
+    }
+
     /// Latency is a message's own and not that of the pull that brought it.
     fn times_messages(&self) -> bool {
         self.shape.stamped.is_some_and(|stamped| stamped.since != Since::Never)
     }
 
     /// A message that a run has stamped: which one it is, and how long it was waited for.
-    fn receive(&mut self, stamped: Stamped, (broker, queue): (usize, usize), body: &[u8]) {
+    fn receive(&mut self, stamped: Stamped, key: QueueKey, body: &[u8]) {
         let Some(stamp) = Stamp::read(body).filter(|stamp| stamp.run == stamped.run) else {
             self.faults.foreign += 1;
             return;
@@ -224,7 +299,7 @@ impl Intake<'_> {
             }
             Since::Never => {}
         }
-        self.seen.record((broker as u16, queue as u32), stamp.number);
+        self.seen.record(key, stamp.number);
     }
 }
 
@@ -233,6 +308,8 @@ fn append_pull(shape: &PullShape<'_>, part: &Part, out: &mut Vec<u8>) {
     // Never beyond the part's end, so that the parts do not overlap and new messages stay out of it.
     let wanted = u64::from(shape.batch).min(end - part.next);
     let (queue, offset, wanted) = (queue.to_string(), part.next.to_string(), wanted.to_string());
+    let filter = shape.filter.filter(|filter| filter.matching.is_some());
+    let (expression, kind) = filter.map_or(("*", "TAG"), |filter| (filter.expression.as_str(), "SQL92"));
     let fields = [
         ("consumerGroup", shape.groups[group as usize].as_str()),
         ("topic", &shape.topics[topic as usize]),
@@ -242,9 +319,9 @@ fn append_pull(shape: &PullShape<'_>, part: &Part, out: &mut Vec<u8>) {
         ("sysFlag", SYS_FLAG),
         ("commitOffset", "0"),
         ("suspendTimeoutMillis", SUSPEND_MS),
-        ("subscription", "*"),
+        ("subscription", expression),
         ("subVersion", "0"),
-        ("expressionType", "TAG"),
+        ("expressionType", kind),
     ];
     encode(shape.kind, Head { code: PULL_MESSAGE, flag: 0, opaque: part.opaque }, &fields, out);
 }
@@ -262,6 +339,7 @@ mod tests {
             batch: 32,
             verify_crc: true,
             stamped: None,
+            filter: None,
         };
         let mut part = Part::new(Stretch { group: 0, topic: 0, queue: 2, place: (0, 0), first: 10, end: 100 });
         let (mut tally, mut faults, mut seen) = (Tally::new().unwrap(), Faults::default(), Audit::default());

@@ -16,8 +16,6 @@ use crate::schedule::Schedule;
 use crate::tally::Tally;
 use crate::target::ByQueue;
 
-/// Nothing there yet, or not yet to be seen: ask again.
-const AGAIN: [i32; 2] = [19, 20];
 /// When a lane has read enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Extent {
@@ -265,7 +263,7 @@ impl<'a> Reading<'a> {
             };
             *under_way -= 1;
             let before = part.next;
-            if AGAIN.contains(&reply.code) || intake.take_in(&frame, &reply, part) {
+            if intake.take_in(&frame, &reply, part) {
                 ready.push_back(place);
             }
             if part.next > before {

@@ -175,6 +175,10 @@ impl Settled for ConsumeArgs {
         let workload = workload(self.load.workload.as_deref(), Kind::Rate)?;
         self.load.complete(&workload, consumers(&workload));
         self.read.complete(&workload);
+        ensure!(
+            self.filter.is_none() || (self.parts == 1 && self.read.subscriptions() == 1),
+            "--filter: a pull may bring messages of any part, use neither --parts nor --subscriptions"
+        );
         Ok(self)
     }
 }
