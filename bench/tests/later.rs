@@ -36,6 +36,7 @@ struct Broker {
     /// Queue and body, by the position that is told.
     halves: Vec<(usize, Vec<u8>)>,
     ends: usize,
+    sends: usize,
     /// Due time, queue and body of those that are not delivered yet.
     timed: Vec<(u128, usize, Vec<u8>)>,
     bodies: [Vec<Vec<u8>>; QUEUES],
@@ -78,7 +79,8 @@ impl Broker {
     }
 
     fn time(&mut self, queue: usize, mut due: u128, body: &[u8]) {
-        let is_at = self.timed.len() + self.bodies.iter().map(Vec::len).sum::<usize>() == FAILS_AT;
+        self.sends += 1;
+        let is_at = self.sends == FAILS_AT;
         let count = match self.fault {
             Some(Fault::Forgets) if is_at => 0,
             Some(Fault::Doubles) if is_at => 2,
