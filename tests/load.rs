@@ -158,6 +158,104 @@ fn steps_are_walked_and_the_highest_rate_is_found() {
 }
 
 #[test]
+fn a_filter_brings_what_matches_and_nothing_else() {
+    let properties = vec![("enablePropertyFilter", "true".to_owned())];
+    let cluster = Cluster::of(Make::Ours, Settings { properties, ..Settings::default() });
+    let folder = cluster.folder.path();
+    let to = &cluster.broker.address;
+    // Three queues, so that each has both tags.
+    let sent = clean(
+        &format!("send --broker {to} --rate 2000 --tags 2 --queues 3 --size 100 -c 3 --seconds 0.5 --warmup 0"),
+        folder,
+    );
+    for more in ["", "--seconds 0.5"] {
+        // Arguments are split at blanks, so the expression has none.
+        let read = clean(&format!("consume --broker {to} --filter TAGS='TagA' -c 3 {more}"), folder);
+        let count = |name: &str| read["setup"]["more"][name].as_u64().unwrap();
+        assert_eq!(count("messages"), sent["requests"].as_u64().unwrap());
+        assert_eq!(count("matching"), count("messages").div_ceil(2));
+        assert!(read["messages_per_second"].as_f64().unwrap() > 0.0);
+    }
+}
+
+#[test]
+fn transactions_are_ended_as_they_were_told() {
+    let cluster = ours();
+    let folder = cluster.folder.path();
+    let to = &cluster.broker.address;
+    for shape in ["--closed 2 --roll-back 0.25", "--rate 400 --arrivals poisson --header rocketmq --roll-back 1"] {
+        let topic = if shape.starts_with("--closed") { "some" } else { "none" };
+        let line = format!(
+            "transactions --broker {to} --topic {topic} {shape} -c 4 --queues 4 --size 100 --seconds 0.5 --warmup 0.1"
+        );
+        let report = clean(&line, folder);
+        let figures = &report["figures"];
+        let count = |name: &str| figures[name].as_u64().unwrap();
+        assert_eq!(count("seen"), count("committed"), "{line}");
+        assert_eq!(count("committed") + count("rolled_back"), part(&report, "send")["successes"].as_u64().unwrap());
+        assert_eq!(count("committed") > 0, topic == "some", "{line}");
+        assert!(count("rolled_back") > 0 && figures["end_us"]["count"].as_u64().unwrap() > 0, "{line}");
+    }
+}
+
+#[test]
+fn timed_messages_come_once_and_not_before_their_time() {
+    let cluster = ours();
+    let folder = cluster.folder.path();
+    let to = &cluster.broker.address;
+    for (shape, count) in [
+        ("--due-rate 500 --ahead 1 --closed 4 --seconds 1 --warmup 0.2", 600),
+        ("--due-rate 300 --ahead 1 --rate 300 --seconds 1 --warmup 0", 300),
+        ("--level 1 --rate 200 --seconds 1 --warmup 0.5", 300),
+    ] {
+        // A machine that is busy can be late in sending what is due soon: the exit code says that too.
+        let report = clean(&format!("timers --broker {to} {shape} -c 4 --size 100"), folder);
+        assert_eq!((&report["figures"]["timed"], &report["figures"]["delivered"]), (&count.into(), &count.into()));
+        assert!(report["figures"]["lateness_us"]["count"].as_u64().unwrap() > 150, "{shape}");
+    }
+}
+
+#[test]
+fn every_group_has_the_offset_that_it_committed_last() {
+    let cluster = ours();
+    let folder = cluster.folder.path();
+    let to = &cluster.broker.address;
+    for shape in ["--rate 600", "--rate 500 --one-way"] {
+        let report =
+            clean(&format!("offsets --broker {to} --groups 60 -c 7 {shape} --seconds 0.5 --warmup 0.1"), folder);
+        // All have committed at least four times.
+        assert!(report["requests"].as_u64().unwrap() >= 240, "{shape}");
+    }
+}
+
+#[test]
+fn an_overloaded_broker_refuses_with_a_cause_and_keeps_what_it_acknowledged() {
+    let cluster = ours();
+    let folder = cluster.folder.path();
+    let to = &cluster.broker.address;
+    let pid = cluster.broker.process.id();
+    // The clients' windows hold a gigabyte, more than the broker may keep: for each of its two log shards 64 MiB that is
+    // not written and as much that waits, and what it has of buffers.
+    let line = format!(
+        "send --broker {to} --overload --rate 100000 --size 65536 -c 32 -i 512 --seconds 3 --warmup 0 --watch-pid {pid}"
+    );
+    let report = clean(&line, folder);
+    let count = |name: &str| report[name].as_u64().unwrap();
+    assert!(count("successes") > 0 && count("unsent") > 0, "{report:#}");
+    assert_eq!(count("unanswered"), 0);
+    for (code, refusal) in report["refused"].as_object().unwrap() {
+        assert_eq!(code, "2");
+        assert!(!refusal["causes"].as_object().unwrap().contains_key(""), "{refusal}");
+    }
+    let resident =
+        report["watched"]["moments"].as_array().unwrap().iter().map(|one| one["rss_bytes"].as_u64().unwrap());
+    let most = resident.max().unwrap();
+    assert!(most < 768 << 20, "{most} bytes resident");
+    let read = clean(&format!("consume --broker {to} --verify-crc -c 4"), folder);
+    assert_eq!(read["setup"]["more"]["messages"].as_u64().unwrap(), count("successes"));
+}
+
+#[test]
 fn a_run_is_repeated_from_its_report() {
     let cluster = ours();
     let folder = cluster.folder.path();
@@ -225,6 +323,10 @@ fn what_cannot_begin_says_why_and_what_to_do() {
         (format!("send --broker {to} --seconds 0"), 2, "seconds above zero"),
         (format!("send --broker {to} --rate 5 --closed 5"), 2, "cannot be used with"),
         (format!("send --broker {to} --size 9..5"), 2, "sizes go from"),
+        (format!("transactions --broker {to} --batch 2"), 1, "--batch has no meaning here"),
+        (format!("timers --broker {to} --level 1 --closed 2"), 1, "--level"),
+        (format!("offsets --broker {to} --groups 3"), 1, "--connections 32"),
+        (format!("consume --broker {to} --filter a=1 --parts 2"), 1, "--filter"),
         (format!("consume --broker {to} --topic nothing-there"), 1, "does not exist"),
         (format!("send --broker {to} --workload {}", bad.display()), 1, "unknown field `randomBytesRatio`"),
         (format!("send --broker {to} --workload /nowhere.toml"), 1, "cannot read /nowhere.toml"),

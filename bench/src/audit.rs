@@ -52,6 +52,26 @@ impl OffsetSet {
         fresh
     }
 
+    fn holds(&self, offset: u64) -> bool {
+        let Some(place) = offset.checked_sub(self.base) else { return false };
+        self.words.get((place / 64) as usize).is_some_and(|word| word >> (place % 64) & 1 == 1)
+    }
+
+    /// How many there are from `from` to before `to`.
+    fn count_between(&self, from: u64, to: u64) -> u64 {
+        let end = self.base + self.words.len() as u64 * 64;
+        let (from, to) = (from.clamp(self.base, end) - self.base, to.clamp(self.base, end) - self.base);
+        let below = |place: u64| {
+            let (whole, rest) = ((place / 64) as usize, place % 64);
+            let part = self.words.get(whole).map_or(0, |word| (word & ((1 << rest) - 1)).count_ones());
+            (whole, u64::from(part))
+        };
+        let ((first, before), (last, within)) = (below(from), below(to));
+        let whole: u64 =
+            self.words.get(first..last).unwrap_or_default().iter().map(|w| u64::from(w.count_ones())).sum();
+        (whole + within).saturating_sub(before)
+    }
+
     fn first(&self) -> Option<u64> {
         let word = self.words.iter().position(|w| *w != 0)?;
         Some(self.base + word as u64 * 64 + u64::from(self.words[word].trailing_zeros()))
@@ -83,6 +103,29 @@ impl QueueFindings {
     /// Offsets between the first and the last that nobody was given.
     pub(crate) fn gaps(&self) -> u64 {
         self.last - self.first + 1 - self.count
+    }
+}
+
+/// How the numbers of two audits lie to each other.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Compared {
+    pub(crate) common: u64,
+    pub(crate) only_here: u64,
+}
+
+/// What a load was told of its messages.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    /// By offset, or where that is not known yet by the message's number: what is to be there for consumers.
+    pub(crate) kept: Audit,
+    /// By number: what was rolled back.
+    pub(crate) withdrawn: Audit,
+}
+
+impl Ledger {
+    pub(crate) fn merge(&mut self, other: &Ledger) {
+        self.kept.merge(&other.kept);
+        self.withdrawn.merge(&other.withdrawn);
     }
 }
 
@@ -118,6 +161,37 @@ impl Audit {
             let twice = theirs.offsets().map(|offset| u64::from(!ours.insert(offset))).sum::<u64>();
             self.duplicates += twice;
         }
+    }
+
+    /// Numbers of this that the other has not, or has as well.
+    pub(crate) fn compare(&self, other: &Audit) -> Compared {
+        let mut compared = Compared::default();
+        let none = OffsetSet::default();
+        for ((broker, queue), ours) in self.queues() {
+            let theirs = other.set((broker, queue)).unwrap_or(&none);
+            let common = ours.offsets().filter(|number| theirs.holds(*number)).count() as u64;
+            compared.common += common;
+            compared.only_here += ours.count - common;
+        }
+        compared
+    }
+
+    pub(crate) fn holds(&self, key: QueueKey, offset: u64) -> bool {
+        self.set(key).is_some_and(|set| set.holds(offset))
+    }
+
+    /// How many of a queue's there are from `from` to before `to`.
+    pub(crate) fn count_between(&self, key: QueueKey, from: u64, to: u64) -> u64 {
+        self.set(key).map_or(0, |set| set.count_between(from, to))
+    }
+
+    fn set(&self, (broker, queue): QueueKey) -> Option<&OffsetSet> {
+        self.brokers.get(usize::from(broker))?.get(queue as usize)
+    }
+
+    /// Numbers that were recorded, each once.
+    pub(crate) fn count(&self) -> u64 {
+        self.queues().map(|(_, set)| set.count).sum()
     }
 
     /// Offsets that were given out more than once.
@@ -165,6 +239,27 @@ mod tests {
         one.merge(&audit(&[1, 3, 4]));
         assert_eq!(one.duplicates(), 1);
         assert_eq!(one.findings()[0].gaps(), 0);
+    }
+
+    #[test]
+    fn what_one_has_and_the_other_has_not_is_counted() {
+        let mut one = audit(&[100, 101, 300]);
+        one.record((1, 2), 7);
+        let mut two = audit(&[99, 101, 5_000]);
+        two.record((1, 0), 7);
+        assert_eq!(one.compare(&two), Compared { common: 1, only_here: 3 });
+        assert_eq!(two.compare(&one), Compared { common: 1, only_here: 3 });
+        assert_eq!((one.count(), one.compare(&Audit::default()).only_here), (4, 4));
+    }
+
+    #[test]
+    fn a_stretch_is_counted() {
+        let audit = audit(&[64, 70, 127, 128, 300]);
+        let count = |from, to| audit.count_between((0, 0), from, to);
+        assert_eq!(count(0, 1_000), 5);
+        assert_eq!((count(64, 128), count(65, 128), count(64, 129), count(71, 127)), (3, 2, 4, 0));
+        assert_eq!((count(129, 300), count(129, 301), count(0, 64), count(400, 500)), (0, 1, 0, 0));
+        assert_eq!(audit.count_between((3, 9), 0, 9), 0);
     }
 
     #[test]

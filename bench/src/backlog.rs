@@ -4,12 +4,12 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use crate::consume::Extent;
+use crate::consume::{Extent, Since};
 use crate::duo::{Halves, Reads, run_both};
 use crate::lane::Span;
 use crate::options::{BacklogArgs, Command, SendArgs};
 use crate::report::{Compound, say};
-use crate::send::{measure, send};
+use crate::send::{Purpose, measure, send};
 use crate::target::{ByQueue, Range, Target};
 
 pub(crate) fn run(args: BacklogArgs) -> anyhow::Result<ExitCode> {
@@ -32,12 +32,12 @@ pub(crate) fn run(args: BacklogArgs) -> anyhow::Result<ExitCode> {
     let reads = Reads {
         extent: Extent::Once,
         rate: None,
-        run: None,
+        since: Since::Sent,
         stretches: &|consumer| consumer.stretches(&backlog, 1),
         stop_after_reading: true,
     };
-    let Halves { sent: during, read } =
-        run_both(&args.send, &args.beside, &target, &ends, Span::open(patience), &reads)?;
+    let Halves { sent: during, read, .. } =
+        run_both(&args.send, Purpose::plain(), &args.beside, &target, &ends, Span::open(patience), &reads)?;
 
     let json = args.send.load.json.clone();
     let mut report = Compound::new("backlog", Command::Backlog(args));

@@ -8,10 +8,11 @@ mod records;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, ensure};
+use ringmq_protocol::sql::SqlFilter;
 use serde_json::json;
 
-pub(crate) use self::part::{Faults, Stretch};
-use self::part::{Part, PullShape};
+pub(crate) use self::part::{Faults, Since, Stamped, Stretch};
+use self::part::{Filter, Part, PullShape};
 use self::reading::Reader;
 pub(crate) use self::reading::{Extent, Reading};
 use crate::crew::{Crew, lanes};
@@ -41,7 +42,11 @@ fn measure(args: &ConsumeArgs) -> anyhow::Result<Report> {
     }
     let there: u64 = ranges.iter().flatten().map(|range| range.max - range.min).sum();
     ensure!(there > 0, "topic {} holds no message: `ringmq bench send` puts some there", load.topic);
-    let consumer = Consumer::new(load, &args.read, load.connections(), &target, None);
+    let mut consumer = Consumer::new(load, &args.read, load.connections(), &target, None);
+    let filter =
+        args.filter.as_ref().map(|expression| find_matching(expression, &mut consumer, &ranges)).transpose()?;
+    let matching = filter.as_ref().and_then(|filter| Some(filter.matching.as_ref()?.count()));
+    consumer.shape.filter = filter.as_ref();
     let readers = consumer.connect(&consumer.stretches(&ranges, args.parts), lanes(load)?)?;
     let span = match args.seconds {
         Some(seconds) => Span::new(0.0, seconds, load.patience()?),
@@ -52,11 +57,34 @@ fn measure(args: &ConsumeArgs) -> anyhow::Result<Report> {
     let crew =
         Crew { load, spins: load.spins(false), clock: Clock::start(), span, goals: None, stop_after_reading: false };
     let outcome = crew.run(readings.into_iter().map(|one| Work { sending: None, reading: Some(one) }).collect())?;
-    let (tally, faults) = outcome.read.context("no load thread has handed its counts over")?;
+    let (tally, faults, _) = outcome.read.context("no load thread has handed its counts over")?;
     let mut report = consumer.report("consume", &tally, &faults, outcome.watched)?;
     report.setup.more.insert("parts", json!(args.parts));
     report.setup.more.insert("messages", json!(there));
+    if let Some(matching) = matching {
+        report.setup.more.insert("filter", json!(args.filter));
+        report.setup.more.insert("matching", json!(matching));
+    }
     Ok(report)
+}
+
+/// Reads everything without the filter, to know what has to come with it.
+fn find_matching(expression: &str, consumer: &mut Consumer<'_>, ranges: &ByQueue<Range>) -> anyhow::Result<Filter> {
+    let compiled = SqlFilter::parse(expression).with_context(|| format!("--filter {expression}"))?;
+    let mut filter = Filter { expression: expression.to_owned(), compiled, matching: None };
+    let of_look = Consumer { shape: PullShape { filter: Some(&filter), ..consumer.shape.clone() }, ..*consumer };
+    let load = of_look.load;
+    let readers = of_look.connect(&of_look.stretches(ranges, 1), lanes(load)?)?;
+    let span = Span::open(load.patience()?);
+    let readings = of_look.readings(readers, Extent::Once, None, span)?;
+    let crew =
+        Crew { load, spins: load.spins(false), clock: Clock::start(), span, goals: None, stop_after_reading: false };
+    let outcome = crew.run(readings.into_iter().map(|one| Work { sending: None, reading: Some(one) }).collect())?;
+    let (tally, faults, seen) = outcome.read.context("no load thread has handed its counts over")?;
+    let look = of_look.report("look", &tally, &faults, None)?;
+    ensure!(look.findings.is_empty(), "the messages cannot be read without --filter: {}", look.findings.join("; "));
+    filter.matching = Some(seen);
+    Ok(filter)
 }
 
 /// Everything that pulls of a run have in common.
@@ -70,13 +98,12 @@ pub(crate) struct Consumer<'a> {
 }
 
 impl<'a> Consumer<'a> {
-    /// With `run`, bodies are stamped and latency counts from their stamps.
     pub(crate) fn new(
         load: &'a LoadArgs,
         read: &'a ReadArgs,
         connections: u32,
         target: &'a Target,
-        run: Option<u64>,
+        stamped: Option<Stamped>,
     ) -> Consumer<'a> {
         let groups = match read.subscriptions() {
             1 => vec![read.group.clone()],
@@ -88,7 +115,8 @@ impl<'a> Consumer<'a> {
             topics: &target.topics,
             batch: read.pull_batch,
             verify_crc: read.verify_crc,
-            run,
+            stamped,
+            filter: None,
         };
         Consumer { load, read, connections, target, shape }
     }
@@ -190,6 +218,7 @@ impl<'a> Consumer<'a> {
             (faults.wrong_crc, "bodies do not match their checksum"),
             (faults.unreadable, "replies hold a record that cannot be read"),
             (faults.missing, "messages were there and were not delivered"),
+            (faults.early, "messages came before they were due"),
         ] {
             if count > 0 {
                 report.finding(format!("{count} {what}"));

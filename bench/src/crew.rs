@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{anyhow, ensure};
 
-use crate::audit::Audit;
+use crate::audit::{Audit, Ledger};
 use crate::consume::Faults;
 use crate::lane::{Ended, Lane, Signals, Span, Work};
 use crate::options::LoadArgs;
@@ -18,6 +18,9 @@ use crate::watch::{Sample, Usage};
 
 /// Nothing is due: what is waited for ends the wait.
 const LONG: Duration = Duration::from_secs(3600);
+
+/// Between two looks at the watched process.
+const MOMENT_NS: u64 = 1_000_000_000;
 
 /// What becomes of the readers when the last sender is done, from the offsets that were acknowledged.
 pub(crate) type Goals<'g> = dyn Fn(&Audit) -> anyhow::Result<ByQueue<u64>> + 'g;
@@ -36,8 +39,8 @@ pub(crate) struct Crew<'c> {
 /// What a run has counted.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
-    pub(crate) sent: Option<(Tally, Audit)>,
-    pub(crate) read: Option<(Tally, Faults)>,
+    pub(crate) sent: Option<(Tally, Ledger)>,
+    pub(crate) read: Option<(Tally, Faults, Audit)>,
     pub(crate) watched: Option<Usage>,
 }
 
@@ -91,6 +94,7 @@ impl Crew<'_> {
     ) -> anyhow::Result<Outcome> {
         let mut outcome = Outcome::default();
         let (mut first, mut last) = (None, None);
+        let mut moments = Vec::new();
         loop {
             let now = self.clock.now_ns();
             let mut timeout = LONG;
@@ -102,14 +106,21 @@ impl Crew<'_> {
                         timeout = timeout.min(self.clock.until(at));
                     }
                 }
+                if let (Some(first), None) = (&first, &last) {
+                    let at = self.span.measure_from + (moments.len() as u64 + 1) * MOMENT_NS;
+                    if now >= at {
+                        moments.push(Sample::moment(first, &Sample::take(pid)?));
+                    }
+                    timeout = timeout.min(self.clock.until(at));
+                }
             }
             match endings.recv_timeout(timeout) {
                 Ok(Ended::Sent(sent)) => {
                     merge_sent(&mut outcome.sent, *sent)?;
                     senders -= 1;
-                    if let (0, Some(goals), Some((_, audit))) = (senders, self.goals, &outcome.sent) {
+                    if let (0, Some(goals), Some((_, ledger))) = (senders, self.goals, &outcome.sent) {
                         // Without goals the readers give up after their patience.
-                        signals.read_to(goals(audit).unwrap_or_default())?;
+                        signals.read_to(goals(&ledger.kept).unwrap_or_default())?;
                     }
                 }
                 Ok(Ended::Read(read)) => {
@@ -129,28 +140,29 @@ impl Crew<'_> {
         }
         if let (Some(pid), Some(first)) = (self.load.watch_pid, first) {
             let last = last.map_or_else(|| Sample::take(pid), Ok)?;
-            outcome.watched = Some(first.until(&last));
+            outcome.watched = Some(Usage { moments, ..first.until(&last) });
         }
         Ok(outcome)
     }
 }
 
-fn merge_sent(all: &mut Option<(Tally, Audit)>, one: (Tally, Audit)) -> anyhow::Result<()> {
+fn merge_sent(all: &mut Option<(Tally, Ledger)>, one: (Tally, Ledger)) -> anyhow::Result<()> {
     match all {
-        Some((tally, audit)) => {
+        Some((tally, ledger)) => {
             tally.merge(&one.0)?;
-            audit.merge(&one.1);
+            ledger.merge(&one.1);
         }
         None => *all = Some(one),
     }
     Ok(())
 }
 
-fn merge_read(all: &mut Option<(Tally, Faults)>, one: (Tally, Faults)) -> anyhow::Result<()> {
+fn merge_read(all: &mut Option<(Tally, Faults, Audit)>, one: (Tally, Faults, Audit)) -> anyhow::Result<()> {
     match all {
-        Some((tally, faults)) => {
+        Some((tally, faults, seen)) => {
             tally.merge(&one.0)?;
             faults.add(&one.1);
+            seen.merge(&one.2);
         }
         None => *all = Some(one),
     }

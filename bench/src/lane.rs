@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mio::Waker;
 
-use crate::audit::Audit;
+use crate::audit::{Audit, Ledger};
 use crate::consume::{Faults, Reading};
 use crate::pace::{Clock, Pace, thread_cpu_ns};
 use crate::send::Sending;
@@ -116,8 +116,9 @@ impl Signals {
 /// What a lane hands over when one of its roles is done.
 #[derive(Debug)]
 pub(crate) enum Ended {
-    Sent(Box<(Tally, Audit)>),
-    Read(Box<(Tally, Faults)>),
+    Sent(Box<(Tally, Ledger)>),
+    /// The last is what was recognized by its number.
+    Read(Box<(Tally, Faults, Audit)>),
     /// The lane cannot go on; its error follows when it is joined.
     Failed,
 }
@@ -170,23 +171,23 @@ impl<'a> Lane<'a> {
                 wake_at = sending.wake_at(now);
             }
             if let Some(sending) = self.work.sending.take_if(|sending| sending.is_over(now)) {
-                let (mut tally, audit) = sending.finish(now);
+                let (mut tally, ledger) = sending.finish(now);
                 tally.waited_ns = self.waited_measured;
                 tally.cpu_ns = thread_cpu_ns();
                 wake_at = u64::MAX;
                 // The receiver is gone only when the run has been given up.
-                let _ = ended.send(Ended::Sent(Box::new((tally, audit))));
+                let _ = ended.send(Ended::Sent(Box::new((tally, ledger))));
             }
             if let Some(reading) = &mut self.work.reading {
                 reading.turn(now, signals);
                 wake_at = wake_at.min(reading.wake_at());
             }
             if let Some(reading) = self.work.reading.take_if(|reading| reading.is_over(now)) {
-                let (mut tally, faults) = reading.finish(now, begun);
+                let (mut tally, faults, seen) = reading.finish(now, begun);
                 tally.thread_ns = now - begun;
                 tally.waited_ns = self.waited;
                 tally.cpu_ns = thread_cpu_ns();
-                let _ = ended.send(Ended::Read(Box::new((tally, faults))));
+                let _ = ended.send(Ended::Read(Box::new((tally, faults, seen))));
             }
             let Work { sending, reading } = &mut self.work;
             if sending.is_none() && reading.is_none() {

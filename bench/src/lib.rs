@@ -2,7 +2,7 @@
 //!
 //! The map: [`options`] is the command line, completed by a `workload` file. `target` finds brokers, topics and offsets
 //! through `ringmq-client`. `send` and `consume` are the two loads; `duo` does both at once (`e2e`, `mixed`), and
-//! `backlog`, `topics` and `find_max` are made of them. A `crew` of threads runs a `lane` each, which sends and reads
+//! `backlog`, `topics`, `find_max`, `transactions` and `timers` are made of them; `offsets` sends commits. A `crew` of threads runs a `lane` each, which sends and reads
 //! over its `link`s at the pace of `pace` and `schedule`, messages that `shape` has made. What lanes count goes to
 //! `tally`, `series` and `audit` and comes out in `report`. `wire` and `reply` are the few bytes of the protocol that
 //! must be fast here; everything else of the protocol is the client's.
@@ -22,6 +22,7 @@ mod flush;
 mod host;
 mod lane;
 mod link;
+mod offsets;
 pub mod options;
 mod pace;
 mod page;
@@ -35,7 +36,9 @@ mod series;
 mod shape;
 mod tally;
 mod target;
+mod timers;
 mod topics;
+mod transactions;
 mod watch;
 mod wire;
 mod workload;
@@ -74,6 +77,9 @@ fn run_command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Backlog(args) => backlog::run(args.settle()?),
         Command::Topics(args) => topics::run(args.settle()?),
         Command::FindMax(args) => find_max::run(&args.settle()?),
+        Command::Transactions(args) => transactions::run(args.settle()?),
+        Command::Timers(args) => timers::run(args.settle()?),
+        Command::Offsets(args) => offsets::run(args.settle()?),
         Command::Repeat(args) => run_command(repeat::command(&args)?),
         Command::Watch(args) => watch::run(&args),
     }

@@ -39,6 +39,12 @@ pub enum Command {
     Topics(TopicsArgs),
     /// Search the highest rate that the broker takes within a bound on the latency.
     FindMax(FindMaxArgs),
+    /// Send halves of transactions and end each: what a transaction costs, and whether the right ones are there.
+    Transactions(TransactionsArgs),
+    /// Send messages that are due later, and measure how late they are delivered.
+    Timers(TimersArgs),
+    /// Commit the offsets of many groups.
+    Offsets(OffsetsArgs),
     /// Run again what the JSON report of a run describes.
     #[serde(skip)]
     Repeat(RepeatArgs),
@@ -154,6 +160,11 @@ pub struct SendArgs {
     /// last one, and must get a higher offset.
     #[arg(long, conflicts_with_all = ["keys", "one_way"])]
     pub ordered: bool,
+    /// The rate is more than the broker can take: SYSTEM_BUSY with a cause is counted and no fault, and what found no
+    /// room until the end stays unsent. Everything that is acknowledged is audited as ever.
+    #[arg(long, conflicts_with_all = ["closed", "one_way", "ordered"])]
+    #[serde(default)]
+    pub overload: bool,
     /// Ask for no answer. Only the offsets at the end tell what arrived; a broker may drop such messages.
     #[arg(long, conflicts_with = "closed")]
     pub one_way: bool,
@@ -190,6 +201,10 @@ pub struct ConsumeArgs {
     #[command(flatten)]
     #[serde(flatten)]
     pub read: ReadArgs,
+    /// SQL92 expression over properties that the broker is to filter by; everything is read without it first, to know
+    /// what has to come.
+    #[arg(long, value_name = "SQL92")]
+    pub filter: Option<String>,
     /// Parts into which each queue is cut; every part is read by a pull of its own.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub parts: u32,
@@ -280,6 +295,64 @@ pub struct FindMaxArgs {
     pub precision: f64,
 }
 
+#[derive(Debug, Clone, Args, Serialize, Deserialize)]
+pub struct TransactionsArgs {
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub send: SendArgs,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub beside: BesideArgs,
+    /// Share of the transactions that is rolled back, drawn at random; the others are committed.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share_or_none)]
+    pub roll_back: f64,
+}
+
+#[derive(Debug, Clone, Args, Serialize, Deserialize)]
+pub struct TimersArgs {
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub send: SendArgs,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub beside: BesideArgs,
+    /// Messages that fall due each second, evenly; --seconds says how many seconds of them there are.
+    #[arg(long, value_name = "PER_SECOND", default_value_t = 10_000.0, value_parser = rate)]
+    pub due_rate: f64,
+    /// Time from the beginning of the run until the first message is due. They are sent as fast as --closed or --rate
+    /// says; one that is acknowledged after it was due spoils the run.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = seconds)]
+    pub ahead: f64,
+    /// Instead of a time of its own, each message has this delay level, and is due so long after it was sent.
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=18), conflicts_with_all = ["due_rate", "ahead"])]
+    pub level: Option<u8>,
+}
+
+#[derive(Debug, Clone, Args, Serialize, Deserialize)]
+pub struct OffsetsArgs {
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub load: LoadArgs,
+    /// Groups that commit in turn, each the offset of the topic's first queue; those that do not exist are created.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=50_000))]
+    pub groups: u32,
+    /// What the groups' names begin with; a number follows.
+    #[arg(long, short = 'g', default_value = "RingMQBenchOffsets")]
+    pub group: String,
+    /// Commits a second (open loop; latency counts from the intended time). [default: one for each group]
+    #[arg(long, short = 'r', value_name = "PER_SECOND", value_parser = rate)]
+    pub rate: Option<f64>,
+    /// Ask for no answer, as clients do. What is stored at the end tells what arrived.
+    #[arg(long)]
+    pub one_way: bool,
+    /// Measured time.
+    #[arg(long, default_value_t = 30.0, value_parser = seconds)]
+    pub seconds: f64,
+    /// Time before that, left out of the figures but not of the audit.
+    #[arg(long, value_name = "SECONDS", default_value_t = 2.0, value_parser = seconds_or_none)]
+    pub warmup: f64,
+}
+
 #[derive(Debug, Clone, Args)]
 pub struct RepeatArgs {
     /// JSON report of the run.
@@ -357,6 +430,10 @@ fn seconds_or_none(text: &str) -> Result<f64, String> {
 
 fn share(text: &str) -> Result<f64, String> {
     number(text, |share| share > 0.0 && share <= 1.0, "a share above 0, at most 1")
+}
+
+fn share_or_none(text: &str) -> Result<f64, String> {
+    number(text, |share| (0.0..=1.0).contains(&share), "a share from 0 to 1")
 }
 
 fn property(text: &str) -> Result<(String, String), String> {

@@ -36,6 +36,12 @@ impl Clock {
         self.begun_wall_ms + now_ns / 1_000_000
     }
 
+    /// Nanoseconds since 1970 by the system's clock, which is what a message's time means. The run's own clock would
+    /// drift away from it.
+    pub(crate) fn system_ns() -> u64 {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64
+    }
+
     /// Time left until `at_ns`.
     pub(crate) fn until(&self, at_ns: u64) -> Duration {
         Duration::from_nanos(at_ns.saturating_sub(self.now_ns()))

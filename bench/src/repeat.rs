@@ -24,6 +24,9 @@ pub(crate) fn command(args: &RepeatArgs) -> anyhow::Result<Command> {
         Command::Backlog(args) => &mut args.send.load.json,
         Command::Topics(args) => &mut args.send.load.json,
         Command::FindMax(args) => &mut args.send.load.json,
+        Command::Transactions(args) => &mut args.send.load.json,
+        Command::Timers(args) => &mut args.send.load.json,
+        Command::Offsets(args) => &mut args.load.json,
         Command::Flush(_) | Command::Compare(_) | Command::Repeat(_) | Command::Watch(_) => {
             bail!("{} records no load", args.report.display())
         }

@@ -1,7 +1,7 @@
 //! The few fields of a reply that a load generator needs, taken from the header without decoding it. A reply that is
 //! not a success is rare; its remark is then read with a real JSON parser.
 
-use memchr::memmem::Finder;
+use memchr::memmem::{self, Finder};
 
 /// What one frame holds; borrowed from the read buffer.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +18,8 @@ pub(crate) struct Reply {
     pub(crate) queue_id: Option<i64>,
     /// `queueOffset` of a send reply, `nextBeginOffset` of a pull reply.
     pub(crate) offset: Option<i64>,
+    /// Where the log has the message, from `msgId`; only where it was asked for.
+    pub(crate) position: Option<i64>,
 }
 
 /// A field's name with its quotes and colon, and where it was found last: a broker writes its replies alike, so the
@@ -41,10 +43,27 @@ impl Field {
             _ => self.finder.find(header)?,
         };
         self.seen_at = at;
+        decimal(self.value(header, at))
+    }
+
+    /// The value as text without an escape, such as an id.
+    fn text<'h>(&self, header: &'h [u8]) -> Option<&'h [u8]> {
+        let value = self.value(header, self.finder.find(header)?);
+        value.split(|byte| *byte == b'"').next()
+    }
+
+    /// What follows the name that begins at `at`.
+    fn value<'h>(&self, header: &'h [u8], at: usize) -> &'h [u8] {
         let value = &header[at + self.name.len()..];
         let skipped = value.iter().take_while(|b| **b == b' ' || **b == b'"').count();
-        decimal(&value[skipped..])
+        &value[skipped..]
     }
+}
+
+/// The position that a message's id ends with, behind the store's address: sixteen hexadecimal digits.
+fn position(id: &[u8]) -> Option<i64> {
+    let digits = std::str::from_utf8(id.get(id.len().checked_sub(16)?..)?).ok()?;
+    i64::from_str_radix(digits, 16).ok()
 }
 
 fn decimal(text: &[u8]) -> Option<i64> {
@@ -72,11 +91,17 @@ pub(crate) struct ReplyScanner {
     queue_id: Field,
     offset: Field,
     offset_name: &'static str,
+    id: Option<Field>,
 }
 
 impl ReplyScanner {
     pub(crate) fn of_sends() -> ReplyScanner {
         ReplyScanner::new("\"queueOffset\":", "queueOffset")
+    }
+
+    /// The halves of transactions: their end has to say where they are.
+    pub(crate) fn of_halves() -> ReplyScanner {
+        ReplyScanner { id: Some(Field::new("\"msgId\":")), ..ReplyScanner::of_sends() }
     }
 
     pub(crate) fn of_pulls() -> ReplyScanner {
@@ -90,6 +115,7 @@ impl ReplyScanner {
             queue_id: Field::new("\"queueId\":"),
             offset: Field::new(quoted_offset),
             offset_name,
+            id: None,
         }
     }
 
@@ -103,6 +129,7 @@ impl ReplyScanner {
             opaque: u32::try_from(self.opaque.number(frame.header)?).ok()?,
             queue_id: self.queue_id.number(frame.header),
             offset: self.offset.number(frame.header),
+            position: self.id.as_ref().and_then(|id| position(id.text(frame.header)?)),
         })
     }
 }
@@ -110,7 +137,7 @@ impl ReplyScanner {
 fn scan_binary(header: &[u8], offset_name: &str) -> Option<Reply> {
     let code = i16::from_be_bytes(header.get(0..2)?.try_into().ok()?);
     let opaque = u32::from_be_bytes(header.get(5..9)?.try_into().ok()?);
-    let mut reply = Reply { code: i32::from(code), opaque, queue_id: None, offset: None };
+    let mut reply = Reply { code: i32::from(code), opaque, queue_id: None, offset: None, position: None };
     let mut rest = binary_fields(header)?;
     while !rest.is_empty() {
         let (name, after_name) = split_prefixed::<2>(rest)?;
@@ -119,6 +146,8 @@ fn scan_binary(header: &[u8], offset_name: &str) -> Option<Reply> {
             reply.queue_id = decimal(value);
         } else if name == offset_name.as_bytes() {
             reply.offset = decimal(value);
+        } else if name == b"msgId" {
+            reply.position = position(value);
         }
         rest = after_value;
     }
@@ -135,6 +164,17 @@ fn split_prefixed<const N: usize>(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (prefix, rest) = bytes.split_at_checked(N)?;
     let len = prefix.iter().fold(0usize, |len, b| len << 8 | usize::from(*b));
     rest.split_at_checked(len)
+}
+
+/// What a refusal's remark begins with, in brackets, as RocketMQ's flow control names its cause; empty without one.
+pub(crate) fn cause<'h>(frame: &Frame<'h>) -> &'h [u8] {
+    let text = if frame.binary {
+        frame.header.get(13..).and_then(split_prefixed::<4>).map(|(remark, _)| remark)
+    } else {
+        memmem::find(frame.header, b"\"remark\":\"").map(|at| &frame.header[at + b"\"remark\":\"".len()..])
+    };
+    let Some([b'[', rest @ ..]) = text else { return &[] };
+    rest.split(|byte| *byte == b']').next().unwrap_or_default()
 }
 
 /// The remark of a refusal, for the report.
@@ -157,7 +197,7 @@ mod tests {
 
     #[test]
     fn fields_are_found_in_any_order_and_type() {
-        let want = Some(Reply { code: 0, opaque: 1_000_000_007, queue_id: Some(3), offset: Some(42) });
+        let want = Some(Reply { code: 0, opaque: 1_000_000_007, queue_id: Some(3), offset: Some(42), position: None });
         assert_eq!(
             json(
                 r#"{"code":0,"extFields":{"queueId":"3","msgId":"7F","queueOffset":"42"},"flag":1,"opaque":1000000007}"#
@@ -190,6 +230,27 @@ mod tests {
     }
 
     #[test]
+    fn a_half_says_where_it_is() {
+        let header = br#"{"code":0,"extFields":{"msgId":"7F00000100002A9F0000000000000ABC","queueOffset":"4","queueId":"1"},"opaque":9}"#;
+        let frame = Frame { binary: false, header, body: &[] };
+        assert_eq!(ReplyScanner::of_halves().scan(&frame).unwrap().position, Some(0xABC));
+        assert_eq!(ReplyScanner::of_sends().scan(&frame).unwrap().position, None);
+        assert_eq!(position(b"short"), None);
+        assert_eq!(position(b"7F00000100002A9F000000000000ZZZZ"), None);
+    }
+
+    #[test]
+    fn a_cause_is_what_stands_in_brackets() {
+        let of = |header: &str| {
+            let frame = Frame { binary: false, header: header.as_bytes(), body: &[] };
+            String::from_utf8(cause(&frame).to_vec()).unwrap()
+        };
+        assert_eq!(of(r#"{"code":2,"opaque":5,"remark":"[PCBUSY_CLEAN_QUEUE]broker busy"}"#), "PCBUSY_CLEAN_QUEUE");
+        assert_eq!(of(r#"{"code":2,"opaque":5,"remark":"busy [x]"}"#), "");
+        assert_eq!(of(r#"{"code":2,"opaque":5}"#), "");
+    }
+
+    #[test]
     fn garbage_is_no_reply() {
         assert_eq!(json("hello"), None);
         assert_eq!(json(r#"{"code":0,"opaque":"#), None);
@@ -209,7 +270,7 @@ mod tests {
         header.extend_from_slice(fields);
         let frame = Frame { binary: true, header: &header, body: &[] };
         let reply = ReplyScanner::of_sends().scan(&frame).unwrap();
-        assert_eq!(reply, Reply { code: 13, opaque: 77, queue_id: Some(2), offset: Some(50) });
+        assert_eq!(reply, Reply { code: 13, opaque: 77, queue_id: Some(2), offset: Some(50), position: None });
         assert_eq!(remark(&frame), "no");
     }
 }

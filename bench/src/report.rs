@@ -20,7 +20,7 @@ use crate::encoded;
 use crate::options::{Command, LoadArgs};
 use crate::series::{Interval, Series};
 use crate::tally::Tally;
-use crate::watch::Usage;
+use crate::watch::{Moment, Usage};
 
 /// Names this layout of the JSON file.
 pub(crate) const SCHEMA: &str = "ringmq-bench/1";
@@ -32,6 +32,8 @@ const EXIT_REJECTED: u8 = 5;
 /// measured, has measured itself and not the broker.
 const LATENESS_MAX_NS: u64 = 100_000;
 const LATENESS_PART: u64 = 10;
+/// The answer of a broker that is asked for too much.
+const SYSTEM_BUSY: i32 = 2;
 /// A closed loop whose threads never wait shows what the generator can do, not what the broker can.
 const BUSY_MAX: f64 = 0.97;
 
@@ -94,6 +96,8 @@ impl IntervalReport {
 pub(crate) struct RefusalReport {
     pub(crate) count: u64,
     pub(crate) first_remark: String,
+    /// By what the remarks begin with, in brackets.
+    pub(crate) causes: BTreeMap<String, u64>,
 }
 
 /// How the load was set up, so that a run can be repeated from its JSON.
@@ -106,6 +110,9 @@ pub(crate) struct Setup {
     pub(crate) header: String,
     pub(crate) cpus: Option<Vec<usize>>,
     pub(crate) spins: bool,
+    /// The broker is asked for more than it can, and that it says so is no fault.
+    #[serde(skip)]
+    pub(crate) expects_refusals: bool,
     /// What only one kind of run has: rate, size, batch.
     pub(crate) more: BTreeMap<&'static str, serde_json::Value>,
 }
@@ -120,6 +127,7 @@ impl Setup {
             header: load.header.to_string(),
             cpus: load.cpus()?,
             spins: load.spins(open_loop),
+            expects_refusals: false,
             more: BTreeMap::new(),
         })
     }
@@ -177,7 +185,7 @@ impl Report {
         let open_loop = !tally.lateness.is_empty();
         // A run can break off before its measured time.
         let seconds = measured_seconds.max(1e-9);
-        let cpu_us = |usage: Usage| {
+        let cpu_us = |usage: &Usage| {
             let per_second = tally.measured_messages as f64 / seconds;
             (per_second > 0.0).then(|| usage.cpu_seconds() / usage.seconds / per_second * 1e6)
         };
@@ -200,8 +208,8 @@ impl Report {
             unanswered: tally.unanswered,
             unsent: tally.unsent,
             lost_connections: tally.lost_connections,
+            watched_cpu_us_per_message: watched.as_ref().and_then(cpu_us),
             watched,
-            watched_cpu_us_per_message: watched.and_then(cpu_us),
             interval_seconds: tally.series.as_ref().map(|series| series.interval().as_secs_f64()),
             intervals: tally.series.as_ref().map_or(Ok(Vec::new()), IntervalReport::all)?,
             partial: tally.first_loss.is_some(),
@@ -216,7 +224,15 @@ impl Report {
 
     fn judge(&mut self, tally: &Tally) {
         for (code, refusals) in &tally.refusals {
-            let refusal = RefusalReport { count: refusals.count, first_remark: refusals.first_remark.clone() };
+            let refusal = RefusalReport {
+                count: refusals.count,
+                first_remark: refusals.first_remark.clone(),
+                causes: refusals.causes.clone(),
+            };
+            if self.setup.expects_refusals && *code == SYSTEM_BUSY && !refusal.causes.contains_key("") {
+                self.refused.insert(*code, refusal);
+                continue;
+            }
             self.finding(format!(
                 "{} replies were refusals or doubtful: code {code} {}{}",
                 refusal.count,
@@ -234,7 +250,13 @@ impl Report {
         if tally.unanswered > 0 {
             self.finding(format!("{} requests were never answered", tally.unanswered));
         }
-        if tally.unsent > 0 {
+        if tally.unsent > 0 && self.setup.expects_refusals {
+            self.notes.push(format!(
+                "{} more requests were due, for which no connection had room: --in-flight and --connections bound what \
+                 is offered at once",
+                tally.unsent
+            ));
+        } else if tally.unsent > 0 {
             self.finding(format!(
                 "{} requests that were due were never sent: the rate could not be kept",
                 tally.unsent
@@ -251,7 +273,7 @@ impl Report {
             self.finding("no request succeeded".to_owned());
         }
         let late = tally.lateness.value_at_quantile(0.99);
-        if is_late(late, tally.latency.value_at_quantile(0.99)) {
+        if is_late(late, tally.latency.value_at_quantile(0.99)) && !self.setup.expects_refusals {
             self.rejected.push(format!(
                 "the generator itself was {} us late at its p99: lower the rate, or give it CPUs of its own (--cpu)",
                 late / 1000
@@ -326,6 +348,11 @@ impl Report {
         if let Some(usage) = &self.watched {
             usage_line(&mut text, usage, self.watched_cpu_us_per_message);
         }
+        for (code, refusal) in &self.refused {
+            let causes: Vec<String> =
+                refusal.causes.iter().map(|(cause, count)| format!("[{cause}] {count}")).collect();
+            let _ = writeln!(text, "  refused     code {code}: {}", causes.join(", "));
+        }
         let partial = if self.partial { ", PARTIAL RUN" } else { "" };
         let answered = if self.asks_for_no_answer {
             "none asks for an answer".to_owned()
@@ -386,17 +413,25 @@ fn percentile_line(text: &mut String, name: &str, p: &Percentiles) {
 pub(crate) fn usage_line(text: &mut String, usage: &Usage, us_per_message: Option<f64>) {
     let _ = write!(
         text,
-        "  watched     {:.2}% of a CPU (user {:.2} s, system {:.2} s in {:.2} s), {:.1} MiB resident, {} sleeps, {} preemptions",
+        "  watched     {:.2}% of a CPU (user {:.2} s, system {:.2} s in {:.2} s), {:.1} MiB resident, {:.1} MB written, {} sleeps, {} preemptions",
         usage.cpu_percent,
         usage.user_seconds,
         usage.system_seconds,
         usage.seconds,
         usage.rss_bytes as f64 / 1048576.0,
+        usage.written_bytes as f64 / 1e6,
         usage.voluntary_switches,
         usage.involuntary_switches
     );
     if let Some(us) = us_per_message {
         let _ = write!(text, ", {us:.2} us of CPU a message");
+    }
+    let resident = |one: &Moment| one.rss_bytes;
+    if let (Some(least), Some(most)) =
+        (usage.moments.iter().map(resident).min(), usage.moments.iter().map(resident).max())
+    {
+        let mib = |bytes: u64| bytes as f64 / 1048576.0;
+        let _ = write!(text, ", {:.1} to {:.1} MiB resident meanwhile", mib(least), mib(most));
     }
     text.push('\n');
 }

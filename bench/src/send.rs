@@ -2,6 +2,7 @@
 
 mod sender;
 mod sending;
+mod then;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -9,12 +10,12 @@ use std::time::Instant;
 use anyhow::{Context as _, ensure};
 use serde_json::json;
 
-use self::sender::{Order, Sender};
-use self::sending::Recipe;
-pub(crate) use self::sending::Sending;
-use crate::audit::Audit;
+pub(crate) use self::sender::{Order, Sender};
+pub(crate) use self::sending::{Recipe, Requests, Sending};
+pub(crate) use self::then::{Due, Then};
+use crate::audit::{Audit, Ledger};
 use crate::backlog::Limit;
-use crate::crew::{Crew, lanes};
+use crate::crew::{Crew, Outcome, lanes};
 use crate::lane::{Span, Work};
 use crate::link::Link;
 use crate::options::{Command, PropertiesLike, SendArgs};
@@ -57,29 +58,29 @@ pub(crate) fn measure(args: &SendArgs) -> anyhow::Result<Measured> {
     send(args, &target, span, None)
 }
 
+/// What a load does with its messages beside sending them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Purpose {
+    pub(crate) then: Then,
+    /// Bodies are stamped with this number of the run.
+    pub(crate) run: Option<u64>,
+    /// So many messages and no more.
+    pub(crate) limit: Option<Limit>,
+}
+
+impl Purpose {
+    pub(crate) fn plain() -> Purpose {
+        Purpose { then: Then::Read, run: None, limit: None }
+    }
+}
+
 /// As [`measure`], to a target that is there already, and of a limited number of messages if one is given.
 pub(crate) fn send(args: &SendArgs, target: &Target, span: Span, limit: Option<Limit>) -> anyhow::Result<Measured> {
-    let producer = Producer::new(args, target, None)?;
+    let producer = Producer::new(args, target, Purpose { limit, ..Purpose::plain() })?;
     let before = target.ends()?;
-    let senders = producer.connect(lanes(&args.load)?)?;
-    let clock = Clock::start();
-    let crew = Crew {
-        load: &args.load,
-        spins: args.load.spins(args.rate().is_some()),
-        clock,
-        span,
-        goals: None,
-        stop_after_reading: false,
-    };
-    let mut sendings = producer.sendings(senders, clock, span)?;
-    if let Some(limit) = limit {
-        let lanes = sendings.len();
-        let requests = limit.requests(u64::from(args.batch), producer.bodies.mean_stored(), lanes);
-        sendings.iter_mut().for_each(|one| one.limit(requests));
-    }
-    let outcome = crew.run(sendings.into_iter().map(|one| Work { sending: Some(one), reading: None }).collect())?;
-    let (tally, audit) = outcome.sent.context("no load thread has handed its counts over")?;
-    let report = producer.report("send", &before, &tally, &audit, outcome.watched)?;
+    let (clock, outcome) = producer.run(span)?;
+    let (tally, ledger) = outcome.sent.context("no load thread has handed its counts over")?;
+    let report = producer.report("send", &before, &tally, &ledger, outcome.watched)?;
     Ok(Measured { report, tally, measured_from_ms: clock.wall_ms(span.measure_from) })
 }
 
@@ -90,16 +91,26 @@ pub(crate) struct Producer<'a> {
     target: &'a Target,
     properties: Properties,
     bodies: Bodies,
-    run: Option<u64>,
+    purpose: Purpose,
 }
 
 impl<'a> Producer<'a> {
-    /// With `run`, bodies are stamped with it and with the time that they were to be sent.
-    pub(crate) fn new(args: &'a SendArgs, target: &'a Target, run: Option<u64>) -> anyhow::Result<Producer<'a>> {
+    pub(crate) fn new(args: &'a SendArgs, target: &'a Target, purpose: Purpose) -> anyhow::Result<Producer<'a>> {
+        let mut more = args.property.clone();
+        let mut push = |name: &str, value: &str| more.push((name.to_owned(), value.to_owned()));
+        match purpose.then {
+            Then::End { .. } => {
+                push("TRAN_MSG", "true");
+                push("PGROUP", PRODUCER_GROUP);
+            }
+            Then::Due(Due::Level { level, .. }) => push("DELAY", &level.to_string()),
+            _ => {}
+        }
         let properties = Properties::new(&PropertiesShape {
             java: args.properties_like == PropertiesLike::Java,
             keys: args.keys.is_some() || args.ordered,
-            more: &args.property,
+            due: matches!(purpose.then, Then::Due(Due::At { .. })),
+            more: &more,
         });
         let payload = args
             .payload
@@ -112,7 +123,7 @@ impl<'a> Producer<'a> {
             batch: args.batch,
             properties: &properties,
             compress: args.compress,
-            stamped: run.is_some(),
+            stamped: purpose.run.is_some(),
             seed: args.seed,
         })?;
         let longest = bodies.longest();
@@ -120,7 +131,19 @@ impl<'a> Producer<'a> {
             longest > 0 && longest <= 4 << 20,
             "a request's body has {longest} bytes: 1 to 4194304 are possible (--size, --payload, --batch)"
         );
-        Ok(Producer { args, target, properties, bodies, run })
+        Ok(Producer { args, target, properties, bodies, purpose })
+    }
+
+    /// Sends without reading. The clock is the run's.
+    pub(crate) fn run(&self, span: Span) -> anyhow::Result<(Clock, Outcome)> {
+        let load = &self.args.load;
+        let senders = self.connect(lanes(load)?)?;
+        let clock = Clock::start();
+        let spins = load.spins(self.args.rate().is_some());
+        let crew = Crew { load, spins, clock, span, goals: None, stop_after_reading: false };
+        let sendings = self.sendings(senders, clock, span)?;
+        let outcome = crew.run(sendings.into_iter().map(|one| Work { sending: Some(one), reading: None }).collect())?;
+        Ok((clock, outcome))
     }
 
     /// Opens the connections, dealt to brokers in turn and then to lanes in turn.
@@ -161,12 +184,18 @@ impl<'a> Producer<'a> {
             batch: args.batch > 1,
             compressed: args.compress,
             one_way: args.one_way,
+            half: matches!(self.purpose.then, Then::End { .. }),
             properties: &self.properties,
             tags: args.tags,
         };
         let of_lane = |(lane, senders): (usize, Vec<Sender>)| {
+            let share = Share { lane, lanes };
             let recipe = Recipe {
-                templates: SendTemplates::new(&shape),
+                requests: Requests::Sends(SendTemplates::new(&shape)),
+                then: self.purpose.then,
+                kind: args.load.header,
+                group: PRODUCER_GROUP,
+                share,
                 bodies: &self.bodies,
                 queues: args.queues(),
                 order: match (args.ordered, args.one_way) {
@@ -176,12 +205,16 @@ impl<'a> Producer<'a> {
                 },
                 keys: args.keys,
                 random: Random::new(args.seed, KEY_STREAM + lane as u64),
-                run: self.run,
+                run: self.purpose.run,
+                punctual: args.overload,
             };
             let requests = |rate: f64| rate / f64::from(args.batch);
-            let share = Share { lane, lanes };
             let schedule = args.rate().map(|rate| Schedule::new(args.arrivals, requests(rate), args.seed, share));
-            Sending::new(recipe, senders, schedule, clock, span)
+            let mut sending = Sending::new(recipe, senders, schedule, clock, span)?;
+            if let Some(limit) = self.purpose.limit {
+                sending.limit(limit.requests(u64::from(args.batch), self.bodies.mean_stored(), lanes));
+            }
+            Ok(sending)
         };
         senders.into_iter().enumerate().map(of_lane).collect()
     }
@@ -192,13 +225,14 @@ impl<'a> Producer<'a> {
         name: &'static str,
         before: &ByQueue<u64>,
         tally: &Tally,
-        audit: &Audit,
+        ledger: &Ledger,
         watched: Option<Usage>,
     ) -> anyhow::Result<Report> {
         let args = self.args;
         let mut setup = Setup::new(&args.load, self.target.labels(), args.rate().is_some())?;
         setup.connections = args.load.connections();
         setup.in_flight = args.window();
+        setup.expects_refusals = args.overload;
         setup.more.insert("queues", json!(args.queues()));
         setup.more.insert("size", json!(args.size()));
         setup.more.insert("loop", json!(if args.rate().is_some() { "open" } else { "closed" }));
@@ -212,16 +246,22 @@ impl<'a> Producer<'a> {
                 setup.more.insert(name, json!(value));
             }
         }
-        for (name, set) in [("ordered", args.ordered), ("one_way", args.one_way), ("compress", args.compress)] {
+        for (name, set) in [
+            ("ordered", args.ordered),
+            ("one_way", args.one_way),
+            ("compress", args.compress),
+            ("overload", args.overload),
+        ] {
             if set {
                 setup.more.insert(name, json!(true));
             }
         }
         let mut report = Report::new(name, setup, tally, tally.measured_ns as f64 / 1e9, watched)?;
-        let verdict = if args.one_way {
-            self.judge_one_way(before, tally, &mut report)
-        } else {
-            self.judge(before, tally, audit, &mut report)
+        let verdict = match self.purpose.then {
+            Then::Read if args.one_way => self.judge_one_way(before, tally, &mut report),
+            Then::Read => self.judge(before, tally, &ledger.kept, &mut report),
+            // What becomes of the messages later is seen where they are read.
+            _ => Ok(()),
         };
         if let Err(error) = verdict {
             report.finding(format!("the audit is incomplete, the offsets cannot be asked for: {error:#}"));

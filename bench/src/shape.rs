@@ -187,6 +187,12 @@ impl Bodies {
         Ok(Bodies { all, order })
     }
 
+    /// Of requests that have none.
+    pub(crate) fn none() -> Bodies {
+        let body = Body { bytes: Vec::new(), places: Vec::new(), messages: 1, stored: 0 };
+        Bodies { all: vec![body], order: vec![0] }
+    }
+
     /// The body of the `n`th request of a thread.
     pub(crate) fn get(&self, n: u64) -> &Body {
         // A single body is the plain case; it is not looked up.
@@ -268,7 +274,7 @@ mod tests {
     use crate::wire::PropertiesShape;
 
     fn java() -> Properties {
-        Properties::new(&PropertiesShape { java: true, keys: false, more: &[] })
+        Properties::new(&PropertiesShape { java: true, keys: false, due: false, more: &[] })
     }
 
     fn shape<'a>(sizes: &'a Sizes, properties: &'a Properties) -> BodyShape<'a> {

@@ -16,6 +16,15 @@ const LATENCY_MAX: Duration = Duration::from_secs(600);
 pub(crate) struct Refusals {
     pub(crate) count: u64,
     pub(crate) first_remark: String,
+    /// By what their remarks begin with, in brackets; empty where that is missing.
+    pub(crate) causes: BTreeMap<String, u64>,
+}
+
+/// How long the requests of transactions took, of the measured time, nanoseconds.
+#[derive(Debug)]
+pub(crate) struct Steps {
+    pub(crate) half: Histogram<u64>,
+    pub(crate) end: Histogram<u64>,
 }
 
 #[derive(Debug)]
@@ -26,6 +35,8 @@ pub(crate) struct Tally {
     pub(crate) series: Option<Series>,
     /// How late the generator itself was, of requests that no full window held back, nanoseconds.
     pub(crate) lateness: Histogram<u64>,
+    /// Of transactions, the two requests that `latency` is the whole of.
+    pub(crate) steps: Option<Box<Steps>>,
     pub(crate) requests: u64,
     /// Messages that the requests carried, acknowledged or not.
     pub(crate) sent_messages: u64,
@@ -38,6 +49,8 @@ pub(crate) struct Tally {
     pub(crate) measured_messages: u64,
     pub(crate) measured_bytes: u64,
     pub(crate) refusals: BTreeMap<i32, Refusals>,
+    /// Timed messages that were acknowledged only when they were due already.
+    pub(crate) overdue: u64,
     /// Replies that match no request, or contradict it.
     pub(crate) stray_replies: u64,
     /// Messages of a key with an offset below that of the key's last one.
@@ -64,6 +77,7 @@ impl Tally {
             latency: histogram()?,
             series: None,
             lateness: histogram()?,
+            steps: None,
             requests: 0,
             sent_messages: 0,
             one_way: 0,
@@ -72,6 +86,7 @@ impl Tally {
             measured_messages: 0,
             measured_bytes: 0,
             refusals: BTreeMap::new(),
+            overdue: 0,
             stray_replies: 0,
             disordered: 0,
             unanswered: 0,
@@ -107,9 +122,21 @@ impl Tally {
         }
     }
 
-    pub(crate) fn refused(&mut self, code: i32, remark: impl FnOnce() -> String) {
-        let refusals = self.refusals.entry(code).or_insert_with(|| Refusals { count: 0, first_remark: remark() });
+    /// One that also keeps how long each step of a transaction took.
+    pub(crate) fn with_steps(self) -> anyhow::Result<Tally> {
+        let empty = Tally::new()?;
+        Ok(Tally { steps: Some(Box::new(Steps { half: empty.latency, end: empty.lateness })), ..self })
+    }
+
+    pub(crate) fn refused(&mut self, code: i32, cause: &[u8], remark: impl FnOnce() -> String) {
+        let refusals =
+            self.refusals.entry(code).or_insert_with(|| Refusals { first_remark: remark(), ..Refusals::default() });
         refusals.count += 1;
+        let cause = String::from_utf8_lossy(cause);
+        match refusals.causes.get_mut(&*cause) {
+            Some(count) => *count += 1,
+            None => drop(refusals.causes.insert(cause.into_owned(), 1)),
+        }
     }
 
     pub(crate) fn connection_lost(&mut self, error: &std::io::Error) {
@@ -128,6 +155,10 @@ impl Tally {
             ours.merge(theirs)?;
         }
         self.lateness.add(&other.lateness)?;
+        if let (Some(ours), Some(theirs)) = (&mut self.steps, &other.steps) {
+            ours.half.add(&theirs.half)?;
+            ours.end.add(&theirs.end)?;
+        }
         self.requests += other.requests;
         self.sent_messages += other.sent_messages;
         self.one_way += other.one_way;
@@ -135,6 +166,7 @@ impl Tally {
         self.measured_replies += other.measured_replies;
         self.measured_messages += other.measured_messages;
         self.measured_bytes += other.measured_bytes;
+        self.overdue += other.overdue;
         self.stray_replies += other.stray_replies;
         self.disordered += other.disordered;
         self.unanswered += other.unanswered;
@@ -148,8 +180,14 @@ impl Tally {
             self.first_loss.clone_from(&other.first_loss);
         }
         for (code, theirs) in &other.refusals {
-            let ours = self.refusals.entry(*code).or_insert_with(|| Refusals { count: 0, ..theirs.clone() });
+            let ours = self
+                .refusals
+                .entry(*code)
+                .or_insert_with(|| Refusals { first_remark: theirs.first_remark.clone(), ..Refusals::default() });
             ours.count += theirs.count;
+            for (cause, count) in &theirs.causes {
+                *ours.causes.entry(cause.clone()).or_default() += count;
+            }
         }
         Ok(())
     }
@@ -163,15 +201,20 @@ mod tests {
     fn merging_adds_and_keeps_the_first_remark() {
         let cut = Cut::new(0, 1_000_000_000);
         let (mut one, mut two) = (Tally::cut(cut).unwrap(), Tally::cut(cut).unwrap());
-        one.refused(2, || "busy".to_owned());
-        two.refused(2, || "later".to_owned());
-        two.refused(13, || "too large".to_owned());
+        one.refused(2, b"PCBUSY", || "busy".to_owned());
+        two.refused(2, b"PCBUSY", || "later".to_owned());
+        two.refused(2, b"", || "later".to_owned());
+        two.refused(13, b"", || "too large".to_owned());
         two.latency(200_000_000, 5_000);
         two.acknowledged(200_005_000, 1);
         two.connection_lost(&std::io::ErrorKind::ConnectionReset.into());
         one.merge(&two).unwrap();
-        assert_eq!(one.refusals[&2], Refusals { count: 2, first_remark: "busy".to_owned() });
-        assert_eq!(one.refusals[&13], Refusals { count: 1, first_remark: "too large".to_owned() });
+        let causes = BTreeMap::from([("PCBUSY".to_owned(), 2), (String::new(), 1)]);
+        assert_eq!(one.refusals[&2], Refusals { count: 3, first_remark: "busy".to_owned(), causes });
+        assert_eq!(
+            one.refusals[&13],
+            Refusals { count: 1, first_remark: "too large".to_owned(), causes: BTreeMap::from([(String::new(), 1)]) }
+        );
         assert_eq!((one.latency.len(), one.measured_messages, one.lost_connections), (1, 1, 1));
         let third = &one.series.as_ref().unwrap().intervals()[2];
         assert_eq!((third.latency.len(), third.messages), (1, 1));

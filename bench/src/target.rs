@@ -8,6 +8,7 @@ use anyhow::{Context as _, anyhow, bail};
 use ringmq_client::admin::{Admin, cluster_masters};
 use ringmq_client::driver::blocking::{Remoting, resolve};
 use ringmq_client::{NameServers, TopicConfig};
+use ringmq_protocol::body::SubscriptionGroupConfig;
 use ringmq_protocol::properties::perm;
 
 use crate::options::{LoadArgs, TargetArgs};
@@ -17,6 +18,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An acknowledged message may stay outside of the broker's maximum offset for a while: Apache's index lags a little.
 const OFFSETS_ASK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Groups that are created at once.
+const CREATORS: usize = 32;
 
 /// A queue of one broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,6 +156,47 @@ impl Target {
             .collect()
     }
 
+    /// Makes the groups that a broker does not know.
+    pub(crate) fn create_groups(&self, broker: usize, names: &[String]) -> anyhow::Result<()> {
+        let addr = &self.brokers.get(broker).with_context(|| format!("no broker {broker}"))?.addr;
+        let known = self.admin.groups(addr)?;
+        let missing: Vec<&String> = names.iter().filter(|name| !known.contains_key(*name)).collect();
+        let create = |names: &[&String]| {
+            let admin = direct();
+            names.iter().try_for_each(|name| {
+                admin
+                    .create_group(addr, &SubscriptionGroupConfig::new(name))
+                    .with_context(|| format!("group {name} cannot be created on {addr}"))
+            })
+        };
+        // A broker writes its table for each; those that come at once share a write.
+        std::thread::scope(|scope| {
+            let parts = missing.chunks(missing.len().div_ceil(CREATORS).max(1));
+            let creators: Vec<_> = parts.map(|part| scope.spawn(move || create(part))).collect();
+            creators.into_iter().try_for_each(|one| one.join().map_err(|_| anyhow!("a thread panicked"))?)
+        })
+    }
+
+    /// Asks for a group's offset in the first topic's first queue until it is `expected`, or the time is over.
+    pub(crate) fn settled_offset(
+        &self,
+        broker: usize,
+        group: &str,
+        expected: u64,
+        by: Instant,
+    ) -> anyhow::Result<Option<u64>> {
+        let addr = &self.brokers.get(broker).with_context(|| format!("no broker {broker}"))?.addr;
+        loop {
+            let stored = self.admin.consumer_offset(addr, group, &self.topics[0], 0)?;
+            let stored = stored.and_then(|offset| u64::try_from(offset).ok());
+            if stored == Some(expected) || Instant::now() >= by {
+                return Ok(stored);
+            }
+            // A commit without an answer may still be on its way: ask again.
+            std::thread::sleep(OFFSETS_ASK_AGAIN);
+        }
+    }
+
     /// Asks for a queue's maximum offset until it is `expected`, or the time is over.
     pub(crate) fn settled_max(&self, broker: usize, queue: usize, expected: u64, by: Instant) -> anyhow::Result<u64> {
         let found = self.brokers.get(broker).and_then(|broker| Some((broker, broker.queues.get(queue)?)));
@@ -193,13 +238,11 @@ fn count(nums: i32) -> u32 {
 }
 
 fn brokers(target: &TargetArgs, topic: &str) -> anyhow::Result<(Admin, Vec<String>)> {
-    let remoting = Remoting::default();
     if let Some(addr) = &target.broker {
-        let admin = Admin::new(remoting, NameServers::none()).with_timeout(TIMEOUT);
-        return Ok((admin, vec![addr.clone()]));
+        return Ok((direct(), vec![addr.clone()]));
     }
     let names = NameServers::new(target.namesrv.as_deref().unwrap_or_default())?;
-    let admin = Admin::new(remoting, names).with_timeout(TIMEOUT);
+    let admin = Admin::new(Remoting::default(), names).with_timeout(TIMEOUT);
     let mut addrs: Vec<String> = match admin.topic_route(topic)? {
         Some(route) => route.masters().map(|(_, addr)| addr.to_owned()).collect(),
         None => cluster_masters(&admin.cluster_info()?).map(|(_, addr)| addr.to_owned()).collect(),
@@ -210,6 +253,11 @@ fn brokers(target: &TargetArgs, topic: &str) -> anyhow::Result<(Admin, Vec<Strin
         bail!("the name server knows no broker: start one with its address, or name the broker with --broker");
     }
     Ok((admin, addrs))
+}
+
+/// For brokers whose addresses are known.
+fn direct() -> Admin {
+    Admin::new(Remoting::default(), NameServers::none()).with_timeout(TIMEOUT)
 }
 
 fn first_socket(addr: &str) -> anyhow::Result<SocketAddr> {

@@ -25,10 +25,21 @@ pub(crate) struct Sample {
     rss_bytes: u64,
     sleeps: u64,
     preemptions: u64,
+    written_bytes: u64,
+}
+
+/// A watched process in the course of a run.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Moment {
+    /// Since the first sample.
+    pub(crate) seconds: f64,
+    pub(crate) rss_bytes: u64,
+    /// Handed to the disk since the first sample.
+    pub(crate) written_bytes: u64,
 }
 
 /// What a process used between two moments.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub(crate) struct Usage {
     pub(crate) seconds: f64,
     pub(crate) user_seconds: f64,
@@ -38,6 +49,11 @@ pub(crate) struct Usage {
     pub(crate) rss_bytes: u64,
     pub(crate) voluntary_switches: u64,
     pub(crate) involuntary_switches: u64,
+    /// Handed to the disk, by `/proc/PID/io`.
+    pub(crate) written_bytes: u64,
+    /// Second by second, where the run samples between its ends.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) moments: Vec<Moment>,
 }
 
 impl Usage {
@@ -59,7 +75,19 @@ impl Sample {
             sleeps += status_field(&status, "voluntary_ctxt_switches:").unwrap_or(0);
             preemptions += status_field(&status, "nonvoluntary_ctxt_switches:").unwrap_or(0);
         }
-        Ok(Sample { at: Instant::now(), user, system, rss_bytes, sleeps, preemptions })
+        // Only the owner may read it.
+        let io = fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
+        let written_bytes = status_field(&io, "write_bytes:").unwrap_or(0);
+        Ok(Sample { at: Instant::now(), user, system, rss_bytes, sleeps, preemptions, written_bytes })
+    }
+
+    /// How the process stands at a later time.
+    pub(crate) fn moment(&self, later: &Sample) -> Moment {
+        Moment {
+            seconds: later.at.duration_since(self.at).as_secs_f64(),
+            rss_bytes: later.rss_bytes,
+            written_bytes: later.written_bytes.saturating_sub(self.written_bytes),
+        }
     }
 
     pub(crate) fn until(&self, later: &Sample) -> Usage {
@@ -74,6 +102,8 @@ impl Sample {
             rss_bytes: later.rss_bytes,
             voluntary_switches: later.sleeps.saturating_sub(self.sleeps),
             involuntary_switches: later.preemptions.saturating_sub(self.preemptions),
+            written_bytes: later.written_bytes.saturating_sub(self.written_bytes),
+            moments: Vec::new(),
         }
     }
 }

@@ -3,12 +3,14 @@
 //! needs the positions that a codec hides. What a send looks like is in `wire/send.rs`.
 
 mod send;
+mod steps;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::send::{Properties, PropertiesShape, SendRequest, SendShape, SendTemplates, Stamp};
+pub(crate) use self::steps::{Commits, End, append_end};
 
 /// Version ordinal of the Java client 4.9.8, which the requests imitate.
 pub(crate) const CLIENT_VERSION: u16 = 409;

@@ -3,24 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::process::ExitCode;
-use std::sync::{Arc, Mutex};
-use std::thread;
+mod played;
 
 use clap::Parser;
+use played::{Cli, Played, Plays, check_finding, record, reply_to, run, topic_config};
 use ringmq_protocol::batch::BatchReader;
-use ringmq_protocol::command::{Command, FLAG_RESPONSE};
-use ringmq_protocol::frame::{FrameHead, PREFIX_LEN, Serialize};
-use ringmq_protocol::host::Host;
-use ringmq_protocol::message::RecordSpec;
-
-#[derive(Debug, Parser)]
-struct Cli {
-    #[command(flatten)]
-    args: ringmq_bench::Args,
-}
+use ringmq_protocol::command::Command;
 
 /// How the broker fails, if it does.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -57,23 +45,12 @@ struct Broker {
 
 impl Broker {
     fn start(fault: Fault, stored: i64) -> String {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let addr = listener.local_addr().unwrap().to_string();
-        let broker = Arc::new(Mutex::new(Broker { fault, next: [stored; QUEUES], sends: 0 }));
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                stream.set_nodelay(true).unwrap();
-                let broker = Arc::clone(&broker);
-                thread::spawn(move || serve(stream, &broker));
-            }
-        });
-        addr
+        played::start(Broker { fault, next: [stored; QUEUES], sends: 0 })
     }
 
     /// `None`: no answer and the end of the connection.
     fn answer(&mut self, request: &Command, content: &[u8]) -> Option<(Command, Vec<u8>)> {
-        let mut reply = Command::request(0, request.opaque);
-        reply.flag = FLAG_RESPONSE;
+        let mut reply = reply_to(request);
         let mut body = Vec::new();
         let queue = |name| request.ext(name).unwrap().parse::<usize>().unwrap();
         let mut put = |name: &str, value: i64| reply.ext.push((name.to_owned(), value.to_string()));
@@ -110,17 +87,14 @@ impl Broker {
             31 => put("offset", 0),
             351 => {
                 let perm = if self.fault == Fault::ReadOnly { 4 } else { 6 };
-                body = format!(
-                    "{{\"topicName\":\"T\",\"perm\":{perm},\"readQueueNums\":{QUEUES},\"writeQueueNums\":{QUEUES}}}"
-                )
-                .into();
+                body = topic_config(perm, QUEUES);
             }
             11 => {
                 let begin: i64 = request.ext("queueOffset").unwrap().parse().unwrap();
                 let count: i64 = request.ext("maxMsgNums").unwrap().parse().unwrap();
                 for offset in begin..begin + count {
                     if self.fault != Fault::Skips || offset != 40 {
-                        body.extend(record(queue("queueId") as i32, offset));
+                        body.extend(record(queue("queueId") as i32, offset, b"a body"));
                     }
                 }
                 put("nextBeginOffset", begin + count);
@@ -131,71 +105,21 @@ impl Broker {
     }
 }
 
-fn record(queue_id: i32, offset: i64) -> Vec<u8> {
-    let host = Host::new([127, 0, 0, 1].into(), 10911);
-    let spec = RecordSpec {
-        topic: "T",
-        queue_id,
-        flag: 0,
-        sys_flag: 0,
-        born_timestamp: 1,
-        born_host: host,
-        store_host: host,
-        reconsume_times: 0,
-        prepared_offset: 0,
-        body: &[b"a body"],
-        body_max: 1024,
-        properties: &[],
-    };
-    let mut bytes = vec![0; spec.encoded_len().unwrap()];
-    spec.encode_into(&mut bytes, offset, 0, 2).unwrap();
-    bytes
-}
-
-fn serve(mut stream: TcpStream, broker: &Mutex<Broker>) {
-    let mut prefix = [0; PREFIX_LEN];
-    while stream.read_exact(&mut prefix).is_ok() {
-        let head = FrameHead::parse(&prefix).unwrap();
-        let mut rest = vec![0; head.frame_len() - PREFIX_LEN];
-        stream.read_exact(&mut rest).unwrap();
-        let request = Command::decode(head.serialize, &rest[..head.header_len as usize]).unwrap();
-        let mut broker = broker.lock().unwrap();
-        if broker.fault == Fault::Dies && broker.sends >= 100 {
-            return;
+impl Plays for Broker {
+    fn play(&mut self, request: &Command, content: &[u8]) -> Played {
+        if self.fault == Fault::Dies && self.sends >= 100 {
+            return Played::HangUp;
         }
-        if broker.fault == Fault::Silent && request.code == 310 {
-            continue;
+        if self.fault == Fault::Silent && request.code == 310 {
+            return Played::Silence;
         }
-        let answer = broker.answer(&request, &rest[head.header_len as usize..]);
-        if request.is_oneway() {
-            continue;
-        }
-        let Some((reply, body)) = answer else { return };
-        let mut frame = Vec::new();
-        reply.encode_frame(Serialize::Json, &body, &mut frame).unwrap();
-        if stream.write_all(&frame).is_err() {
-            return;
+        match self.answer(request, content) {
+            Some((reply, body)) => Played::Answer(reply, body),
+            // Nobody waits for it.
+            None if request.is_oneway() => Played::Silence,
+            None => Played::HangUp,
         }
     }
-}
-
-/// Runs the command line and returns the JSON report, having compared it with the exit code.
-fn run(line: &str) -> serde_json::Value {
-    let file =
-        std::env::temp_dir().join(format!("ringmq-bench-{}-{:?}.json", std::process::id(), thread::current().id()));
-    let args = ["bench"].into_iter().chain(line.split_whitespace()).chain(["--json", file.to_str().unwrap()]);
-    let code = ringmq_bench::run(Cli::parse_from(args).args).unwrap();
-    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
-    std::fs::remove_file(&file).unwrap();
-    let empty = |list: &str| report[list].as_array().unwrap().is_empty();
-    let want = match (empty("findings"), empty("rejected")) {
-        (true, true) => ExitCode::SUCCESS,
-        // A machine that is busy with something else can make the generator late.
-        (true, false) => ExitCode::from(5),
-        (false, _) => ExitCode::FAILURE,
-    };
-    assert_eq!(code, want, "{report:#}");
-    report
 }
 
 fn send(fault: Fault, more: &str) -> serde_json::Value {
@@ -203,11 +127,6 @@ fn send(fault: Fault, more: &str) -> serde_json::Value {
     let rate = if more.contains("--rate") { "" } else { "--closed 4" };
     let more = if more.contains("-c ") { more } else { &format!("-c 4 -i 4 --patience 0.5 {rate} {more}") };
     run(&format!("send --broker {addr} --queues {QUEUES} --seconds 0.4 --warmup 0.1 {more}"))
-}
-
-fn check_finding(report: &serde_json::Value, words: &str) {
-    let findings: Vec<_> = report["findings"].as_array().unwrap().iter().filter_map(|f| f.as_str()).collect();
-    assert!(findings.iter().any(|finding| finding.contains(words)), "{findings:?} does not say {words}");
 }
 
 #[test]

@@ -17,11 +17,11 @@ const BODY: usize = 1024;
 const TURN: u64 = 64;
 
 /// Appends `count` messages to eight queues; the time that it took, waits for the disk included.
-async fn append(shard: &Shard, count: u64) -> Duration {
+async fn append(shard: &Shard, count: u64, business: Option<&str>) -> Duration {
     let host = Host::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 10911);
     let body = vec![7_u8; BODY];
     let properties = [Property::Pair("UNIQ_KEY", "7F0000010000000000000000000000FF"), Property::Pair("TAGS", "red")];
-    let keys = Keys { unique: Some("7F0000010000000000000000000000FF"), business: None };
+    let keys = Keys { unique: Some("7F0000010000000000000000000000FF"), business };
     let start = Instant::now();
     let mut done = 0;
     while done < count {
@@ -57,7 +57,11 @@ async fn append(shard: &Shard, count: u64) -> Duration {
 fn appends(c: &mut Criterion) {
     let mut group = c.benchmark_group("append");
     group.throughput(Throughput::Elements(1)).sample_size(10).measurement_time(Duration::from_secs(2));
-    for (name, key_index) in [("1 KiB, ASYNC_FLUSH", true), ("1 KiB, ASYNC_FLUSH, no key index", false)] {
+    for (name, key_index, business) in [
+        ("1 KiB, ASYNC_FLUSH", true, None),
+        ("1 KiB, ASYNC_FLUSH, two more keys", true, Some("order-0000000188 buyer-0000000042")),
+        ("1 KiB, ASYNC_FLUSH, no key index", false, None),
+    ] {
         group.bench_function(name, |b| {
             b.iter_custom(|count| {
                 let base = std::env::var_os("RINGMQ_BENCH_DIR").unwrap_or_else(|| ".".into());
@@ -69,7 +73,7 @@ fn appends(c: &mut Criterion) {
                     let first = ShardId::new(0).unwrap();
                     let options = ShardOptions { disk_full_ratio: 1.0, key_index, ..ShardOptions::default() };
                     let shard = Shard::open(&root, first, store.meta(), options).await.unwrap();
-                    let elapsed = append(&shard, count).await;
+                    let elapsed = append(&shard, count, business).await;
                     shard.close().await.unwrap();
                     elapsed
                 });

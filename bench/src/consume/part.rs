@@ -2,14 +2,20 @@
 //! one after the last.
 
 use super::records::split_record;
+use crate::audit::{Audit, QueueKey};
 use crate::lane::Span;
-use crate::reply::{Frame, Reply, remark};
+use crate::reply::{Frame, Reply, cause, remark};
 use crate::tally::Tally;
 use crate::target::ByQueue;
 use crate::wire::{Head, HeaderKind, OPAQUE_BASE, OPAQUE_SPAN, Stamp, encode};
+use ringmq_protocol::sql::SqlFilter;
 
 const PULL_MESSAGE: u16 = 11;
 const FOUND: i32 = 0;
+/// Nothing there yet, or not yet to be seen: ask again.
+const AGAIN: [i32; 2] = [19, NONE_MATCHES];
+/// The answer says from where to ask again.
+const NONE_MATCHES: i32 = 20;
 /// The subscription is in the request, and the broker may wait until there is something.
 const SYS_FLAG: &str = "6";
 /// How long a broker may wait; Java's push consumer asks for as long.
@@ -23,8 +29,37 @@ pub(crate) struct PullShape<'a> {
     pub(crate) topics: &'a [String],
     pub(crate) batch: u32,
     pub(crate) verify_crc: bool,
-    /// Bodies are stamped by this run: latency counts from their intended time.
-    pub(crate) run: Option<u64>,
+    /// Bodies are stamped by a run.
+    pub(crate) stamped: Option<Stamped>,
+    pub(crate) filter: Option<&'a Filter>,
+}
+
+/// An SQL92 expression over the properties of messages.
+#[derive(Debug)]
+pub(crate) struct Filter {
+    pub(crate) expression: String,
+    pub(crate) compiled: SqlFilter,
+    /// The offsets of the messages that match, once they are known; until then everything is pulled to find out.
+    pub(crate) matching: Option<Audit>,
+}
+
+/// What the stamps of bodies are read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamped {
+    pub(crate) run: u64,
+    pub(crate) since: Since,
+}
+
+/// From when on a message counts as waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Since {
+    /// From its intended send, in nanoseconds of the run's clock.
+    Sent,
+    /// From the time at which it was due, in milliseconds since 1970; those due before `measure_from_ms` are left out of
+    /// the figures.
+    Due { measure_from_ms: u64 },
+    /// It is only recognized.
+    Never,
 }
 
 /// Which part of what is to be read.
@@ -75,6 +110,12 @@ impl Part {
         append_pull(shape, self, out);
     }
 
+    /// The queue, as audits know it.
+    fn key(&self) -> QueueKey {
+        let (broker, queue) = self.stretch.place;
+        (broker as u16, queue as u32)
+    }
+
     /// Messages that are still to be read; `None` while nobody has said where the end is.
     pub(super) fn left(&self, goals: Option<&ByQueue<u64>>) -> Option<u64> {
         let (broker, queue) = self.stretch.place;
@@ -95,6 +136,8 @@ pub(crate) struct Faults {
     pub(crate) missing: u64,
     /// Messages that another run has sent.
     pub(crate) foreign: u64,
+    /// Messages that came before they were due.
+    pub(crate) early: u64,
 }
 
 impl Faults {
@@ -104,6 +147,7 @@ impl Faults {
         self.unreadable += other.unreadable;
         self.missing += other.missing;
         self.foreign += other.foreign;
+        self.early += other.early;
     }
 }
 
@@ -124,6 +168,10 @@ pub(super) struct Intake<'l> {
     /// The measured time; without it all of it is.
     pub(super) span: Option<&'l Span>,
     pub(super) now: u64,
+    /// Now, in nanoseconds since 1970, where something is due by that.
+    pub(super) system_ns: u64,
+    /// What was recognized by its number.
+    pub(super) seen: &'l mut Audit,
     pub(super) tally: &'l mut Tally,
     pub(super) faults: &'l mut Faults,
 }
@@ -131,8 +179,15 @@ pub(super) struct Intake<'l> {
 impl Intake<'_> {
     /// Checks a reply's records. False: the part cannot be read further.
     pub(super) fn take_in(&mut self, frame: &Frame<'_>, reply: &Reply, part: &mut Part) -> bool {
+        let matching = self.shape.filter.and_then(|filter| filter.matching.as_ref());
+        if let (Some(matching), FOUND | NONE_MATCHES) = (matching, reply.code) {
+            return self.take_in_filtered(frame, reply, part, matching);
+        }
+        if AGAIN.contains(&reply.code) {
+            return true;
+        }
         if reply.code != FOUND {
-            self.tally.refused(reply.code, || remark(frame));
+            self.tally.refused(reply.code, cause(frame), || remark(frame));
             return false;
         }
         self.tally.successes += 1;
@@ -150,8 +205,13 @@ impl Intake<'_> {
             if self.shape.verify_crc && !record.crc_is_right() {
                 self.faults.wrong_crc += 1;
             }
-            if let Some(run) = self.shape.run {
-                self.receive(run, record.body);
+            if let Some(filter) = self.shape.filter
+                && filter.compiled.matches(record.properties())
+            {
+                self.seen.record(part.key(), record.queue_offset);
+            }
+            if let Some(stamped) = self.shape.stamped {
+                self.receive(stamped, part.key(), record.body);
             }
             part.next += 1;
             bytes += record.body.len() as u64;
@@ -164,22 +224,82 @@ impl Intake<'_> {
             self.tally.acknowledged(self.now, part.next - before);
             self.tally.measured_bytes += bytes;
         }
-        if self.shape.run.is_none() && self.span.is_none_or(|span| part.asked_ns >= span.measure_from) {
+        if !self.times_messages() && self.span.is_none_or(|span| part.asked_ns >= span.measure_from) {
             self.tally.latency(part.asked_ns, self.now.saturating_sub(part.asked_ns));
         }
         true
     }
 
-    /// A message of an end-to-end run: how long it took from the time it was to be sent.
-    fn receive(&mut self, run: u64, body: &[u8]) {
-        match Stamp::read(body) {
-            Some(stamp) if stamp.run == run => {
-                if self.span.is_none_or(|span| stamp.intended_ns >= span.measure_from) {
-                    self.tally.latency(stamp.intended_ns, self.now.saturating_sub(stamp.intended_ns));
+    /// Of a reply to a pull with a filter: it has to bring exactly the messages that match, from where the part is up to
+    /// where the broker says that it goes on.
+    fn take_in_filtered(&mut self, frame: &Frame<'_>, reply: &Reply, part: &mut Part, matching: &Audit) -> bool {
+        let Some(end) = reply.offset.and_then(|end| u64::try_from(end).ok()).filter(|end| *end > part.next) else {
+            self.faults.misplaced += 1;
+            return false;
+        };
+        let (mut rest, mut at, mut count, mut bytes) = (frame.body, part.next, 0, 0);
+        while !rest.is_empty() {
+            let Some((record, after)) = split_record(rest) else {
+                self.faults.unreadable += 1;
+                return false;
+            };
+            rest = after;
+            let follows = record.queue_id == part.stretch.queue && (at..end).contains(&record.queue_offset);
+            if !follows || !matching.holds(part.key(), record.queue_offset) {
+                self.faults.misplaced += 1;
+                return false;
+            }
+            if self.shape.verify_crc && !record.crc_is_right() {
+                self.faults.wrong_crc += 1;
+            }
+            at = record.queue_offset + 1;
+            count += 1;
+            bytes += record.body.len() as u64;
+        }
+        if count != matching.count_between(part.key(), part.next, end) {
+            self.faults.misplaced += 1;
+            return false;
+        }
+        part.next = end;
+        self.tally.successes += 1;
+        if self.span.is_none_or(|span| span.measures(self.now)) {
+            self.tally.acknowledged(self.now, count);
+            self.tally.measured_bytes += bytes;
+        }
+        if self.span.is_none_or(|span| part.asked_ns >= span.measure_from) {
+            self.tally.latency(part.asked_ns, self.now.saturating_sub(part.asked_ns));
+        }
+        true
+    }
+
+    /// Latency is a message's own and not that of the pull that brought it.
+    fn times_messages(&self) -> bool {
+        self.shape.stamped.is_some_and(|stamped| stamped.since != Since::Never)
+    }
+
+    /// A message that a run has stamped: which one it is, and how long it was waited for.
+    fn receive(&mut self, stamped: Stamped, key: QueueKey, body: &[u8]) {
+        let Some(stamp) = Stamp::read(body).filter(|stamp| stamp.run == stamped.run) else {
+            self.faults.foreign += 1;
+            return;
+        };
+        match stamped.since {
+            Since::Sent => {
+                if self.span.is_none_or(|span| stamp.at >= span.measure_from) {
+                    self.tally.latency(stamp.at, self.now.saturating_sub(stamp.at));
+                }
+                return;
+            }
+            Since::Due { measure_from_ms } => {
+                let due_ns = stamp.at.saturating_mul(1_000_000);
+                self.faults.early += u64::from(self.system_ns < due_ns);
+                if stamp.at >= measure_from_ms {
+                    self.tally.latency(due_ns, self.system_ns.saturating_sub(due_ns));
                 }
             }
-            _ => self.faults.foreign += 1,
+            Since::Never => {}
         }
+        self.seen.record(key, stamp.number);
     }
 }
 
@@ -188,6 +308,8 @@ fn append_pull(shape: &PullShape<'_>, part: &Part, out: &mut Vec<u8>) {
     // Never beyond the part's end, so that the parts do not overlap and new messages stay out of it.
     let wanted = u64::from(shape.batch).min(end - part.next);
     let (queue, offset, wanted) = (queue.to_string(), part.next.to_string(), wanted.to_string());
+    let filter = shape.filter.filter(|filter| filter.matching.is_some());
+    let (expression, kind) = filter.map_or(("*", "TAG"), |filter| (filter.expression.as_str(), "SQL92"));
     let fields = [
         ("consumerGroup", shape.groups[group as usize].as_str()),
         ("topic", &shape.topics[topic as usize]),
@@ -197,9 +319,9 @@ fn append_pull(shape: &PullShape<'_>, part: &Part, out: &mut Vec<u8>) {
         ("sysFlag", SYS_FLAG),
         ("commitOffset", "0"),
         ("suspendTimeoutMillis", SUSPEND_MS),
-        ("subscription", "*"),
+        ("subscription", expression),
         ("subVersion", "0"),
-        ("expressionType", "TAG"),
+        ("expressionType", kind),
     ];
     encode(shape.kind, Head { code: PULL_MESSAGE, flag: 0, opaque: part.opaque }, &fields, out);
 }
@@ -216,14 +338,23 @@ mod tests {
             topics: &["T".to_owned()],
             batch: 32,
             verify_crc: true,
-            run: None,
+            stamped: None,
+            filter: None,
         };
         let mut part = Part::new(Stretch { group: 0, topic: 0, queue: 2, place: (0, 0), first: 10, end: 100 });
-        let (mut tally, mut faults) = (Tally::new().unwrap(), Faults::default());
+        let (mut tally, mut faults, mut seen) = (Tally::new().unwrap(), Faults::default(), Audit::default());
         let body = bodies.concat();
         let frame = Frame { binary: false, header: b"{}", body: &body };
-        let reply = Reply { code: 0, opaque: 1, queue_id: None, offset: Some(next_begin) };
-        let mut intake = Intake { shape: &shape, span: None, now: 5, tally: &mut tally, faults: &mut faults };
+        let reply = Reply { code: 0, opaque: 1, queue_id: None, offset: Some(next_begin), position: None };
+        let mut intake = Intake {
+            shape: &shape,
+            span: None,
+            now: 5,
+            system_ns: 0,
+            seen: &mut seen,
+            tally: &mut tally,
+            faults: &mut faults,
+        };
         let goes_on = intake.take_in(&frame, &reply, &mut part);
         (goes_on, tally.measured_messages, faults)
     }

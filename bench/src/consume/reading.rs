@@ -6,7 +6,8 @@ use std::io;
 
 use mio::{Registry, Token};
 
-use super::part::{Faults, Intake, Part, PullShape, asked};
+use super::part::{Faults, Intake, Part, PullShape, Since, asked};
+use crate::audit::Audit;
 use crate::lane::{Signals, Span};
 use crate::link::{Link, Scratch};
 use crate::pace::Clock;
@@ -15,8 +16,6 @@ use crate::schedule::Schedule;
 use crate::tally::Tally;
 use crate::target::ByQueue;
 
-/// Nothing there yet, or not yet to be seen: ask again.
-const AGAIN: [i32; 2] = [19, 20];
 /// When a lane has read enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Extent {
@@ -63,6 +62,7 @@ pub(crate) struct Reading<'a> {
     scanner: ReplyScanner,
     tally: Tally,
     faults: Faults,
+    seen: Audit,
     goals: Option<ByQueue<u64>>,
     begun: bool,
     /// When something last came that brought the reading on.
@@ -90,6 +90,7 @@ impl<'a> Reading<'a> {
             scanner: ReplyScanner::of_pulls(),
             tally: span.tally()?,
             faults: Faults::default(),
+            seen: Audit::default(),
             goals: None,
             begun: false,
             progress_ns: 0,
@@ -162,7 +163,7 @@ impl<'a> Reading<'a> {
     }
 
     /// `begun` is when the lane began.
-    pub(crate) fn finish(mut self, now: u64, begun: u64) -> (Tally, Faults) {
+    pub(crate) fn finish(mut self, now: u64, begun: u64) -> (Tally, Faults, Audit) {
         self.tally.measured_ns = match self.measured_span() {
             Some(span) => now.min(span.send_until).saturating_sub(span.measure_from),
             // What was waited for in vain is no reading time.
@@ -180,7 +181,7 @@ impl<'a> Reading<'a> {
         if let (Extent::Until(until), Some(schedule)) = (self.extent, &self.schedule) {
             self.tally.unsent = schedule.left_before(until);
         }
-        (self.tally, self.faults)
+        (self.tally, self.faults, self.seen)
     }
 
     /// Starts the pulls that an open loop owes by now.
@@ -246,12 +247,14 @@ impl<'a> Reading<'a> {
 
     /// A connection has something to read, or room for more.
     pub(crate) fn serve(&mut self, i: usize, clock: &Clock) {
-        let Reading { readers, scratch, scanner, tally, faults, shape, span, extent, progress_ns, .. } = self;
+        let Reading { readers, scratch, scanner, tally, faults, seen, shape, span, extent, progress_ns, .. } = self;
         let Some(reader) = readers.get_mut(i).filter(|reader| reader.alive) else { return };
         let Reader { link, parts, ready, under_way, .. } = reader;
         let now = clock.now_ns();
         let span = measured_span(span, *extent);
-        let mut intake = Intake { shape, span, now, tally, faults };
+        let timed = shape.stamped.is_some_and(|stamped| matches!(stamped.since, Since::Due { .. }));
+        let system_ns = if timed { Clock::system_ns() } else { 0 };
+        let mut intake = Intake { shape, span, now, system_ns, seen, tally, faults };
         let read = link.read_frames(scratch, |frame| {
             let reply = scanner.scan(&frame).ok_or_else(|| io::Error::other("a header that is not RocketMQ's"))?;
             let Some((place, part)) = asked(parts, &reply) else {
@@ -260,7 +263,7 @@ impl<'a> Reading<'a> {
             };
             *under_way -= 1;
             let before = part.next;
-            if AGAIN.contains(&reply.code) || intake.take_in(&frame, &reply, part) {
+            if intake.take_in(&frame, &reply, part) {
                 ready.push_back(place);
             }
             if part.next > before {

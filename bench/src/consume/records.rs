@@ -13,9 +13,21 @@ pub(crate) struct Record<'a> {
     pub(crate) queue_offset: u64,
     pub(crate) body_crc: u32,
     pub(crate) body: &'a [u8],
+    /// What stands behind the body.
+    behind: &'a [u8],
 }
 
 impl Record<'_> {
+    /// Empty when they are no text.
+    pub(crate) fn properties(&self) -> &str {
+        let text = || {
+            let (topic_len, rest) = self.behind.split_first()?;
+            let (len, rest) = rest.get(usize::from(*topic_len)..)?.split_first_chunk()?;
+            std::str::from_utf8(rest.get(..usize::from(u16::from_be_bytes(*len)))?).ok()
+        };
+        text().unwrap_or_default()
+    }
+
     /// RocketMQ keeps 31 bits of the checksum; older brokers store all 32.
     pub(crate) fn crc_is_right(&self) -> bool {
         (crc32fast::hash(self.body) ^ self.body_crc) & 0x7fff_ffff == 0
@@ -34,9 +46,9 @@ pub(crate) fn split_record(bytes: &[u8]) -> Option<(Record<'_>, &[u8])> {
     // Born host, store timestamp, store host, reconsume times, prepared transaction offset.
     let body_len_at = FIXED_LEN + host_len(BORN_HOST_V6) + 8 + host_len(STORE_HOST_V6) + 4 + 8;
     let body_len = u32_at(record, body_len_at)? as usize;
-    let body = record.get(body_len_at + 4..)?.get(..body_len)?;
+    let (body, behind) = record.get(body_len_at + 4..)?.split_at_checked(body_len)?;
     let queue_offset = u64::from_be_bytes(record.get(20..28)?.try_into().ok()?);
-    let view = Record { queue_id: u32_at(record, 12)?, queue_offset, body_crc: u32_at(record, 8)?, body };
+    let view = Record { queue_id: u32_at(record, 12)?, queue_offset, body_crc: u32_at(record, 8)?, body, behind };
     Some((view, rest))
 }
 
@@ -61,7 +73,7 @@ pub(crate) mod tests {
         record.extend_from_slice(&vec![0; 8 + host + 8 + host + 4 + 8]);
         record.extend_from_slice(&(body.len() as u32).to_be_bytes());
         record.extend_from_slice(body);
-        record.extend_from_slice(b"\x01T\0\0");
+        record.extend_from_slice(b"\x01T\0\x03a\x01b");
         let total = record.len() as u32;
         record[..4].copy_from_slice(&total.to_be_bytes());
         record
@@ -73,6 +85,7 @@ pub(crate) mod tests {
         bytes.extend(encode(3, 71, true, b"there"));
         let (first, rest) = split_record(&bytes).unwrap();
         assert_eq!((first.queue_id, first.queue_offset, first.body), (3, 70, &b"hello"[..]));
+        assert_eq!(first.properties(), "a\x01b");
         let (second, rest) = split_record(rest).unwrap();
         assert_eq!((second.queue_offset, second.body), (71, &b"there"[..]));
         assert!(first.crc_is_right() && second.crc_is_right() && rest.is_empty());

@@ -6,8 +6,8 @@ use std::path::Path;
 use anyhow::{bail, ensure};
 
 use super::{
-    BacklogArgs, BesideArgs, ConsumeArgs, E2eArgs, FindMaxArgs, LoadArgs, MixedArgs, ReadArgs, SendArgs, Sizes,
-    TopicsArgs,
+    BacklogArgs, BesideArgs, ConsumeArgs, E2eArgs, FindMaxArgs, LoadArgs, MixedArgs, OffsetsArgs, ReadArgs, SendArgs,
+    Sizes, TimersArgs, TopicsArgs, TransactionsArgs,
 };
 use crate::workload::Workload;
 
@@ -175,6 +175,10 @@ impl Settled for ConsumeArgs {
         let workload = workload(self.load.workload.as_deref(), Kind::Rate)?;
         self.load.complete(&workload, consumers(&workload));
         self.read.complete(&workload);
+        ensure!(
+            self.filter.is_none() || (self.parts == 1 && self.read.subscriptions() == 1),
+            "--filter: a pull may bring messages of any part, use neither --parts nor --subscriptions"
+        );
         Ok(self)
     }
 }
@@ -237,6 +241,65 @@ impl Settled for FindMaxArgs {
     }
 }
 
+/// What a load whose messages come later cannot have.
+fn check_later(send: &SendArgs, beside: &BesideArgs) -> anyhow::Result<()> {
+    for (name, set) in [
+        ("--batch", send.batch > 1),
+        ("--compress", send.compress),
+        ("--ordered", send.ordered),
+        ("--one-way", send.one_way),
+        ("--overload", send.overload),
+        ("--subscriptions", beside.read.subscriptions() > 1),
+        ("--shared-topic", send.load.shared_topic),
+    ] {
+        ensure!(!set, "{name} has no meaning here: each message is told from the others when it comes, once");
+    }
+    Ok(())
+}
+
+impl Settled for TransactionsArgs {
+    fn settle(mut self) -> anyhow::Result<TransactionsArgs> {
+        let workload = workload(self.send.load.workload.as_deref(), Kind::Rate)?;
+        self.send.complete(&workload)?;
+        self.beside.complete(&workload);
+        check_later(&self.send, &self.beside)?;
+        Ok(self)
+    }
+}
+
+impl Settled for TimersArgs {
+    fn settle(mut self) -> anyhow::Result<TimersArgs> {
+        if self.level.is_none() && self.send.rate.is_none() && self.send.closed.is_none() {
+            self.send.closed = Some(self.send.load.in_flight);
+        }
+        let workload = workload(self.send.load.workload.as_deref(), Kind::Rate)?;
+        self.send.complete(&workload)?;
+        self.beside.complete(&workload);
+        check_later(&self.send, &self.beside)?;
+        ensure!(
+            self.level.is_none() || self.send.rate().is_some(),
+            "--level: messages fall due at the --rate of sends"
+        );
+        Ok(self)
+    }
+}
+
+impl Settled for OffsetsArgs {
+    fn settle(mut self) -> anyhow::Result<OffsetsArgs> {
+        let workload = workload(self.load.workload.as_deref(), Kind::Rate)?;
+        self.load.complete(&workload, None);
+        self.rate = self.rate.or(Some(f64::from(self.groups)));
+        ensure!(self.load.topics() == 1, "--topics: the groups commit for one topic");
+        ensure!(
+            self.load.connections() <= self.groups,
+            "--connections {}: each needs a group of its own, there are {}",
+            self.load.connections(),
+            self.groups
+        );
+        Ok(self)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -292,6 +355,9 @@ mod tests {
             "mixed --namesrv x:1 --arrivals poisson --seed 9 --read-rate 5 --keys 3",
             "backlog --broker x:1 --backlog-bytes 3m",
             "consume --broker x:1 --last 5 --seconds 3 --verify-crc",
+            "transactions --broker x:1 --closed 4 --roll-back 0.25",
+            "timers --broker x:1 --due-rate 5 --ahead 2",
+            "offsets --broker x:1 --groups 20 --one-way",
         ] {
             let command = parse(line);
             let text = serde_json::to_string(&command).unwrap();

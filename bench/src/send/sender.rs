@@ -1,13 +1,15 @@
 //! One connection that sends, with the requests it has under way and what a reply to one of them says.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
-use crate::audit::Audit;
+use super::then::Then;
+use crate::audit::Ledger;
 use crate::lane::Span;
 use crate::link::Link;
-use crate::reply::{Frame, Reply, remark};
+use crate::reply::{Frame, Reply, cause, remark};
 use crate::tally::Tally;
-use crate::wire::{OPAQUE_BASE, OPAQUE_SPAN};
+use crate::wire::{End, OPAQUE_BASE, OPAQUE_SPAN};
 
 /// Success, and stored although a flush or a slave was late: the message has its queue offset.
 const STORED: [i32; 4] = [0, 10, 11, 12];
@@ -27,6 +29,14 @@ pub(super) struct Slot {
     pub(super) messages: u32,
     pub(super) stored_bytes: u32,
     pub(super) intended_ns: u64,
+    /// The message's number in the run, or the offset that is committed.
+    pub(super) number: u64,
+    /// When consumers are to get it, milliseconds since 1970.
+    pub(super) due_ms: u64,
+    /// Of a transaction.
+    pub(super) roll_back: bool,
+    /// The half is acknowledged, and since then its end is under way.
+    pub(super) ended_ns: Option<u64>,
     /// Of an ordered load: the first offset that the next message of this slot's key may get.
     pub(super) next_offset: u64,
 }
@@ -56,8 +66,10 @@ pub(crate) struct Sender {
     pub(super) link: Link,
     pub(super) broker: u16,
     pub(super) id: u32,
-    pub(super) queues: u32,
+    /// The places that it takes turns over, and how often it has been through them.
+    pub(super) queues: Range<u32>,
     pub(super) next_queue: u32,
+    pub(super) rounds: u64,
     pub(super) slots: Vec<Slot>,
     pub(super) free: VecDeque<u32>,
     pub(super) alive: bool,
@@ -77,6 +89,10 @@ impl Sender {
             messages: 0,
             stored_bytes: 0,
             intended_ns: 0,
+            number: 0,
+            due_ms: 0,
+            roll_back: false,
+            ended_ns: None,
             next_offset: 0,
         };
         let spread = u64::from(queues).max(u64::from(connections)) / u64::from(connections);
@@ -84,13 +100,19 @@ impl Sender {
             link,
             broker,
             id,
-            queues,
+            queues: 0..queues,
             next_queue: (u64::from(id) * spread % u64::from(queues)) as u32,
+            rounds: 0,
             slots: (0..window).map(slot).collect(),
             free: (0..window).collect(),
             alive: true,
             composed: false,
         }
+    }
+
+    /// One that takes turns over these places alone, which no other connection has.
+    pub(crate) fn owning(self, places: Range<u32>) -> Sender {
+        Sender { next_queue: places.start, queues: places, ..self }
     }
 
     pub(super) fn under_way(&self) -> u64 {
@@ -99,7 +121,11 @@ impl Sender {
 
     pub(super) fn take_turn(&mut self) -> u32 {
         let queue = self.next_queue;
-        self.next_queue = if queue + 1 == self.queues { 0 } else { queue + 1 };
+        self.next_queue = queue + 1;
+        if self.next_queue >= self.queues.end {
+            self.next_queue = self.queues.start;
+            self.rounds += 1;
+        }
         queue
     }
 }
@@ -121,18 +147,35 @@ pub(super) struct Settling<'l> {
     pub(super) span: &'l Span,
     pub(super) broker: u16,
     pub(super) ordered: bool,
+    pub(super) then: Then,
+    pub(super) system_ms: u64,
     pub(super) tally: &'l mut Tally,
-    pub(super) audit: &'l mut Audit,
+    pub(super) ledger: &'l mut Ledger,
 }
 
 impl Settling<'_> {
-    pub(super) fn settle(&mut self, frame: &Frame<'_>, reply: &Reply, slot: &mut Slot) {
-        if STORED.contains(&reply.code) {
-            self.note_offsets(reply, slot);
+    /// What is to be asked next for this slot, where the answer is not the last one.
+    pub(super) fn settle(&mut self, frame: &Frame<'_>, reply: &Reply, slot: &mut Slot) -> Option<End> {
+        let ended_ns = slot.ended_ns.take();
+        if STORED.contains(&reply.code) && ended_ns.is_none() {
+            match self.then {
+                Then::Read => self.note_offsets(reply, slot),
+                Then::Due(_) => {
+                    self.ledger.kept.record((self.broker, slot.queue), slot.number);
+                    self.tally.overdue += u64::from(slot.due_ms <= self.system_ms);
+                }
+                Then::Commit => self.ledger.kept.record((self.broker, slot.queue), slot.number),
+                // Only its end says what becomes of it.
+                Then::End { .. } => {}
+            }
         }
         if reply.code != SUCCESS {
-            self.tally.refused(reply.code, || remark(frame));
-            return;
+            self.tally.refused(reply.code, cause(frame), || remark(frame));
+            return None;
+        }
+        if let Then::End { .. } = self.then {
+            let Some(asked_ns) = ended_ns else { return self.half(reply, slot) };
+            self.end(slot, asked_ns);
         }
         self.tally.successes += 1;
         if self.span.measures(self.now) {
@@ -141,6 +184,32 @@ impl Settling<'_> {
         }
         if slot.intended_ns >= self.span.measure_from {
             self.tally.latency(slot.intended_ns, self.now.saturating_sub(slot.intended_ns));
+        }
+        None
+    }
+
+    /// A half is stored: how to end it.
+    fn half(&mut self, reply: &Reply, slot: &mut Slot) -> Option<End> {
+        let (Some(position), Some(offset)) = (reply.position, reply.offset) else {
+            self.tally.stray_replies += 1;
+            return None;
+        };
+        if slot.intended_ns >= self.span.measure_from
+            && let Some(steps) = &mut self.tally.steps
+        {
+            steps.half.saturating_record(self.now.saturating_sub(slot.intended_ns));
+        }
+        slot.ended_ns = Some(self.now);
+        Some(End { position, offset, commit: !slot.roll_back })
+    }
+
+    fn end(&mut self, slot: &Slot, asked_ns: u64) {
+        let of_end = if slot.roll_back { &mut self.ledger.withdrawn } else { &mut self.ledger.kept };
+        of_end.record((self.broker, slot.queue), slot.number);
+        if slot.intended_ns >= self.span.measure_from
+            && let Some(steps) = &mut self.tally.steps
+        {
+            steps.end.saturating_record(self.now.saturating_sub(asked_ns));
         }
     }
 
@@ -157,7 +226,7 @@ impl Settling<'_> {
             self.tally.stray_replies += 1;
             return;
         }
-        (first..end).for_each(|offset| self.audit.record((self.broker, slot.queue), offset));
+        (first..end).for_each(|offset| self.ledger.kept.record((self.broker, slot.queue), offset));
         if self.ordered {
             self.tally.disordered += u64::from(first < slot.next_offset);
             slot.next_offset = end;

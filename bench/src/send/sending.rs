@@ -6,24 +6,37 @@ use std::io;
 use mio::{Registry, Token};
 
 use super::sender::{Order, Sender, Settling, answered};
-use crate::audit::Audit;
+use super::then::Then;
+use crate::audit::Ledger;
 use crate::lane::{Signals, Span};
 use crate::link::Scratch;
 use crate::pace::Clock;
 use crate::random::Random;
 use crate::reply::ReplyScanner;
-use crate::schedule::Schedule;
+use crate::schedule::{Schedule, Share};
 use crate::shape::Bodies;
 use crate::tally::Tally;
-use crate::wire::{OPAQUE_BASE, OPAQUE_SPAN, SendRequest, SendTemplates, Stamp};
+use crate::wire::{Commits, End, HeaderKind, OPAQUE_BASE, OPAQUE_SPAN, SendRequest, SendTemplates, Stamp, append_end};
 
 /// Without replies the socket is what slows a sender down: it may be behind by so many bytes.
 const ONE_WAY_UNSENT: usize = 256 * 1024;
 
+/// What the requests of a lane are.
+#[derive(Debug)]
+pub(crate) enum Requests {
+    Sends(SendTemplates),
+    Commits(Commits),
+}
+
 /// How the requests of a lane are made.
 #[derive(Debug)]
 pub(crate) struct Recipe<'a> {
-    pub(crate) templates: SendTemplates,
+    pub(crate) requests: Requests,
+    pub(crate) then: Then,
+    pub(crate) kind: HeaderKind,
+    /// Of the producer.
+    pub(crate) group: &'a str,
+    pub(crate) share: Share,
     pub(crate) bodies: &'a Bodies,
     /// Queues of each topic.
     pub(crate) queues: u32,
@@ -32,6 +45,8 @@ pub(crate) struct Recipe<'a> {
     pub(crate) random: Random,
     /// Set when the bodies are stamped.
     pub(crate) run: Option<u64>,
+    /// Of an open loop, what was due when the time is over and found no room stays unsent.
+    pub(crate) punctual: bool,
 }
 
 impl Recipe<'_> {
@@ -52,7 +67,9 @@ pub(crate) struct Sending<'a> {
     scratch: Scratch,
     scanner: ReplyScanner,
     tally: Tally,
-    audit: Audit,
+    ledger: Ledger,
+    /// Transactions whose halves have just been acknowledged, by their place in the window.
+    ends: Vec<(u32, End)>,
     composed: u64,
     /// Requests to send at most.
     limit: u64,
@@ -77,6 +94,10 @@ impl<'a> Sending<'a> {
         clock: Clock,
         span: Span,
     ) -> anyhow::Result<Sending<'a>> {
+        let (tally, scanner) = match recipe.then {
+            Then::End { .. } => (span.tally()?.with_steps()?, ReplyScanner::of_halves()),
+            _ => (span.tally()?, ReplyScanner::of_sends()),
+        };
         Ok(Sending {
             recipe,
             span,
@@ -86,9 +107,10 @@ impl<'a> Sending<'a> {
             wall_ms_at_zero: clock.wall_ms(0),
             registry: None,
             scratch: Scratch::new(),
-            scanner: ReplyScanner::of_sends(),
-            tally: span.tally()?,
-            audit: Audit::default(),
+            scanner,
+            tally,
+            ledger: Ledger::default(),
+            ends: Vec::new(),
             composed: 0,
             limit: u64::MAX,
             under_way: 0,
@@ -154,6 +176,8 @@ impl<'a> Sending<'a> {
     /// An open loop sends whatever was due in its time, even if that takes longer.
     fn all_sent(&self, now: u64) -> bool {
         match &self.schedule {
+            _ if self.composed >= self.limit => true,
+            Some(_) if self.recipe.punctual => now >= self.span.send_until,
             Some(schedule) => schedule.next_ns() >= self.span.send_until || now >= self.span.overtime_until(),
             None => now >= self.span.send_until,
         }
@@ -164,19 +188,22 @@ impl<'a> Sending<'a> {
         match &self.schedule {
             _ if self.all_sent(now) => self.give_up(),
             None => self.span.send_until.min(self.give_up()),
+            Some(_) if self.held_back && self.recipe.punctual => self.span.send_until,
             Some(_) if self.held_back => self.span.overtime_until().min(self.give_up()),
             Some(schedule) => schedule.next_ns(),
         }
     }
 
-    pub(crate) fn finish(mut self, now: u64) -> (Tally, Audit) {
+    pub(crate) fn finish(mut self, now: u64) -> (Tally, Ledger) {
         self.tally.measured_ns = now.min(self.span.send_until).saturating_sub(self.span.measure_from);
         self.tally.thread_ns = self.tally.measured_ns;
         self.tally.unanswered += self.under_way;
         // What was due before the load broke off was owed; the rest was not.
         let until = if self.alive == 0 { now.min(self.span.send_until) } else { self.span.send_until };
-        self.tally.unsent = self.schedule.as_ref().map_or(0, |schedule| schedule.left_before(until));
-        (self.tally, self.audit)
+        if self.composed < self.limit {
+            self.tally.unsent = self.schedule.as_ref().map_or(0, |schedule| schedule.left_before(until));
+        }
+        (self.tally, self.ledger)
     }
 
     /// Sends what an open loop owes by now.
@@ -185,7 +212,7 @@ impl<'a> Sending<'a> {
         let held_back = self.held_back;
         self.held_back = false;
         self.set_time(now);
-        while schedule.next_ns() <= now && schedule.next_ns() < self.span.send_until {
+        while schedule.next_ns() <= now && schedule.next_ns() < self.span.send_until && self.composed < self.limit {
             let Some(i) = self.next_free() else {
                 self.held_back = true;
                 break;
@@ -224,32 +251,41 @@ impl<'a> Sending<'a> {
     }
 
     fn set_time(&mut self, now: u64) {
-        self.recipe.templates.set_time(self.wall_ms_at_zero + now / 1_000_000);
+        if let Requests::Sends(templates) = &mut self.recipe.requests {
+            templates.set_time(self.wall_ms_at_zero + now / 1_000_000);
+        }
     }
 
     /// Closed loop: as many requests as the window has room for.
     fn refill(&mut self, i: usize, now: u64) {
-        if now >= self.span.send_until {
-            return;
+        if now < self.span.send_until {
+            self.set_time(now);
+            while self.composed < self.limit && self.is_free(&self.senders[i]) {
+                self.compose(i, now, now);
+            }
         }
-        self.set_time(now);
-        while self.composed < self.limit && self.is_free(&self.senders[i]) {
-            self.compose(i, now, now);
-        }
+        // The ends of transactions may wait there, too.
         self.flush(i);
     }
 
     /// Puts one request into the outbox of a sender that is free.
     fn compose(&mut self, i: usize, intended_ns: u64, now: u64) {
-        let Sending { recipe, senders, tally, span, .. } = self;
+        let Sending { recipe, senders, tally, ledger, span, .. } = self;
         let sender = &mut senders[i];
         let body = recipe.bodies.get(self.composed);
+        let Share { lane, lanes } = recipe.share;
+        let mut number = self.composed * lanes as u64 + lane as u64;
         self.composed += 1;
-        let mut request = SendRequest {
-            connection: sender.id,
-            stamp: recipe.run.map(|run| Stamp { run, intended_ns }),
-            ..SendRequest::default()
-        };
+        let mut request = SendRequest { connection: sender.id, ..SendRequest::default() };
+        let mut at = intended_ns;
+        if let Then::Due(due) = recipe.then {
+            request.due_ms = due.ms(number, Clock::system_ns() / 1_000_000);
+            at = request.due_ms;
+        }
+        request.stamp = recipe.run.map(|run| Stamp { run, at, number });
+        if recipe.then == Then::Commit {
+            number = sender.rounds + 1;
+        }
         (request.topic, request.queue) = if recipe.order == Order::OneWay {
             request.opaque = OPAQUE_BASE + (self.composed % u64::from(OPAQUE_SPAN)) as u32;
             tally.one_way += 1;
@@ -258,7 +294,11 @@ impl<'a> Sending<'a> {
                 tally.acknowledged(now, u64::from(body.messages));
                 tally.measured_bytes += u64::from(body.stored);
             }
-            recipe.topic_and_queue(sender.take_turn())
+            let place = sender.take_turn();
+            if recipe.then == Then::Commit {
+                ledger.kept.record((sender.broker, place), number);
+            }
+            recipe.topic_and_queue(place)
         } else {
             let Some(place) = sender.free.pop_front() else { return };
             let window = sender.slots.len() as u32;
@@ -267,6 +307,11 @@ impl<'a> Sending<'a> {
             slot.next_opaque(place, window);
             slot.queue = turn.unwrap_or(slot.queue);
             slot.intended_ns = intended_ns;
+            slot.number = number;
+            slot.due_ms = request.due_ms;
+            if let Then::End { roll_back } = recipe.then {
+                slot.roll_back = recipe.random.unit() <= roll_back;
+            }
             slot.messages = body.messages;
             slot.stored_bytes = body.stored;
             slot.under_way = true;
@@ -282,7 +327,12 @@ impl<'a> Sending<'a> {
         }
         tally.requests += 1;
         tally.sent_messages += u64::from(body.messages);
-        recipe.templates.append(&request, body, sender.link.outbox());
+        match &mut recipe.requests {
+            Requests::Sends(templates) => templates.append(&request, body, sender.link.outbox()),
+            Requests::Commits(commits) => {
+                commits.append(request.opaque, request.queue, number, sender.link.outbox());
+            }
+        }
     }
 
     fn flush(&mut self, i: usize) {
@@ -295,24 +345,44 @@ impl<'a> Sending<'a> {
 
     /// A connection has something to read, or room for more.
     pub(crate) fn serve(&mut self, i: usize, clock: &Clock) {
-        let Sending { senders, scratch, scanner, tally, audit, span, under_way, replied_ns, recipe, .. } = self;
+        let Sending { senders, scratch, scanner, tally, ledger, ends, span, under_way, replied_ns, recipe, .. } = self;
         let Some(sender) = senders.get_mut(i).filter(|s| s.alive) else { return };
         let Sender { link, slots, free, broker, .. } = sender;
         let now = clock.now_ns();
-        let mut settling = Settling { now, span, broker: *broker, ordered: recipe.order == Order::Keys, tally, audit };
+        let mut settling = Settling {
+            now,
+            span,
+            broker: *broker,
+            ordered: recipe.order == Order::Keys,
+            then: recipe.then,
+            system_ms: if matches!(recipe.then, Then::Due(_)) { Clock::system_ns() / 1_000_000 } else { 0 },
+            tally,
+            ledger,
+        };
         let read = link.read_frames(scratch, |frame| {
             let reply = scanner.scan(&frame).ok_or_else(|| io::Error::other("a header that is not RocketMQ's"))?;
             match answered(slots, &reply) {
                 Some((place, slot)) => {
-                    free.push_back(place);
-                    *under_way -= 1;
                     *replied_ns = now;
-                    settling.settle(&frame, &reply, slot);
+                    match settling.settle(&frame, &reply, slot) {
+                        Some(end) => ends.push((place, end)),
+                        None => {
+                            free.push_back(place);
+                            *under_way -= 1;
+                        }
+                    }
                 }
                 None => settling.tally.stray_replies += 1,
             }
             Ok(())
         });
+        let window = slots.len() as u32;
+        for (place, end) in ends.drain(..) {
+            let slot = &mut slots[place as usize];
+            slot.next_opaque(place, window);
+            slot.under_way = true;
+            append_end(recipe.kind, recipe.group, slot.opaque, end, link.outbox());
+        }
         match read {
             Err(e) => self.lose(i, &e),
             Ok(()) if self.schedule.is_none() => self.refill(i, now),

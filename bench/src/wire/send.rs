@@ -11,10 +11,13 @@ const SEND_BATCH_MESSAGE: u16 = 320;
 const ONE_WAY: u32 = 2;
 /// A body that zlib has packed, as Java clients since 4.9.4 say it.
 const ZLIB: &str = "769";
+/// The first half of a transaction.
+const PREPARED: &str = "4";
 
 /// Behind the name, where there are several topics.
 const TOPIC_DIGITS: usize = 5;
-const BORN_DIGITS: usize = 13;
+/// Of a time in milliseconds since 1970.
+const WALL_MS_DIGITS: usize = 13;
 const KEY_DIGITS: usize = 10;
 
 /// The parts of a UNIQ_KEY: address and process, connection, milliseconds of the month, counter.
@@ -29,6 +32,8 @@ pub(crate) struct PropertiesShape<'a> {
     /// UNIQ_KEY, WAIT and TAGS, as Java's client sends them.
     pub(crate) java: bool,
     pub(crate) keys: bool,
+    /// TIMER_DELIVER_MS: when consumers get the message.
+    pub(crate) due: bool,
     pub(crate) more: &'a [(String, String)],
 }
 
@@ -46,6 +51,8 @@ struct PropertyPlaces {
     tag: Option<usize>,
     /// The key's digits.
     key: Option<usize>,
+    /// The digits of the time at which it is due.
+    due: Option<usize>,
 }
 
 impl Properties {
@@ -60,6 +67,9 @@ impl Properties {
         if shape.keys {
             let key = format!("key-{:0KEY_DIGITS$}", 0);
             properties.places.key = Some(properties.push("KEYS", &key) + "key-".len());
+        }
+        if shape.due {
+            properties.places.due = Some(properties.push("TIMER_DELIVER_MS", &"0".repeat(WALL_MS_DIGITS)));
         }
         for (name, value) in shape.more {
             properties.push(name, value);
@@ -98,31 +108,37 @@ impl Properties {
                     }
             })
         };
-        let PropertyPlaces { uniq_key, tag, key } = self.places;
-        PropertyPlaces { uniq_key: there(uniq_key), tag: there(tag), key: there(key) }
+        let PropertyPlaces { uniq_key, tag, key, due } = self.places;
+        PropertyPlaces { uniq_key: there(uniq_key), tag: there(tag), key: there(key), due: there(due) }
     }
 }
 
-/// What a body of an end-to-end run begins with: whose it is, and when it was to be sent.
+/// What a body begins with that is recognized where it is read: whose it is, which one, and since when it is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp {
     /// A number that no other run has.
     pub(crate) run: u64,
-    pub(crate) intended_ns: u64,
+    /// When it was to be sent, in nanoseconds of the run's clock, or is to be delivered, in milliseconds since 1970.
+    pub(crate) at: u64,
+    /// No other message of the run has it.
+    pub(crate) number: u64,
 }
 
 impl Stamp {
-    pub(crate) const LEN: usize = 16;
+    pub(crate) const LEN: usize = 24;
 
     fn put(&self, into: &mut [u8]) {
         into[..8].copy_from_slice(&self.run.to_be_bytes());
-        into[8..Stamp::LEN].copy_from_slice(&self.intended_ns.to_be_bytes());
+        into[8..16].copy_from_slice(&self.at.to_be_bytes());
+        into[16..Stamp::LEN].copy_from_slice(&self.number.to_be_bytes());
     }
 
     pub(crate) fn read(body: &[u8]) -> Option<Stamp> {
         let (run, rest) = body.split_first_chunk::<8>()?;
-        let intended = rest.first_chunk::<8>()?;
-        Some(Stamp { run: u64::from_be_bytes(*run), intended_ns: u64::from_be_bytes(*intended) })
+        let (at, rest) = rest.split_first_chunk::<8>()?;
+        let number = rest.first_chunk::<8>()?;
+        let [run, at, number] = [run, at, number].map(|bytes| u64::from_be_bytes(*bytes));
+        Some(Stamp { run, at, number })
     }
 }
 
@@ -139,6 +155,8 @@ pub(crate) struct SendShape<'a> {
     pub(crate) batch: bool,
     pub(crate) compressed: bool,
     pub(crate) one_way: bool,
+    /// The first half of a transaction.
+    pub(crate) half: bool,
     pub(crate) properties: &'a Properties,
     pub(crate) tags: u8,
 }
@@ -159,6 +177,8 @@ pub(crate) struct SendRequest {
     /// A number that no other connection of this run has.
     pub(crate) connection: u32,
     pub(crate) key: u64,
+    /// When consumers are to get it, in milliseconds since 1970, where it says so.
+    pub(crate) due_ms: u64,
     pub(crate) stamp: Option<Stamp>,
 }
 
@@ -177,19 +197,24 @@ struct SendHead {
 impl SendHead {
     fn new(shape: &SendShape<'_>, queue_digits: usize) -> SendHead {
         let queue = "0".repeat(queue_digits);
-        let born = "1".repeat(BORN_DIGITS);
+        let born = "1".repeat(WALL_MS_DIGITS);
         let topic = SendShape::topic_name(shape.topic, shape.topics, 0);
         // The header of a batch has properties of its own; those of the messages are in the body.
         let java = shape.properties.places.uniq_key.is_some();
-        let of_batch = Properties::new(&PropertiesShape { java, keys: false, more: &[] });
+        let of_batch = Properties::new(&PropertiesShape { java, keys: false, due: false, more: &[] });
         let properties = if shape.batch { &of_batch } else { shape.properties };
+        let sys_flag = match (shape.compressed, shape.half) {
+            (true, _) => ZLIB,
+            (false, true) => PREPARED,
+            (false, false) => "0",
+        };
         let fields = [
             ("a", shape.group),
             ("b", &topic),
             ("c", "TBW102"),
             ("d", "4"),
             ("e", &queue),
-            ("f", if shape.compressed { ZLIB } else { "0" }),
+            ("f", sys_flag),
             ("g", &born),
             ("h", "0"),
             ("i", properties.text()),
@@ -226,12 +251,12 @@ struct Patcher {
 }
 
 impl Patcher {
-    fn patch(&mut self, bytes: &mut [u8], places: &PropertyPlaces, connection: u32, key: u64) {
+    fn patch(&mut self, bytes: &mut [u8], places: &PropertyPlaces, request: &SendRequest) {
         if let Some(at) = places.uniq_key {
             self.counter = self.counter.wrapping_add(1);
             let changing = &mut bytes[at + UNIQ_KEY_FIXED..];
             let (of_connection, rest) = changing.split_at_mut(UNIQ_KEY_CONNECTION);
-            put_hex(of_connection, u64::from(connection));
+            put_hex(of_connection, u64::from(request.connection));
             rest[..UNIQ_KEY_TIME].copy_from_slice(&self.time);
             put_hex(&mut rest[UNIQ_KEY_TIME..UNIQ_KEY_TIME + UNIQ_KEY_COUNTER], u64::from(self.counter));
         }
@@ -242,7 +267,10 @@ impl Patcher {
             self.tag = (self.tag + 1) % self.tags;
         }
         if let Some(at) = places.key {
-            put_decimal(&mut bytes[at..at + KEY_DIGITS], key);
+            put_decimal(&mut bytes[at..at + KEY_DIGITS], request.key);
+        }
+        if let Some(at) = places.due {
+            put_decimal(&mut bytes[at..at + WALL_MS_DIGITS], request.due_ms);
         }
     }
 }
@@ -277,7 +305,7 @@ impl SendTemplates {
         self.wall_ms = wall_ms;
         put_hex(&mut self.patcher.time, ms_of_month(wall_ms as i64) as u64);
         for head in &mut self.by_digits {
-            put_decimal(&mut head.bytes[head.born..head.born + BORN_DIGITS], wall_ms);
+            put_decimal(&mut head.bytes[head.born..head.born + WALL_MS_DIGITS], wall_ms);
         }
     }
 
@@ -302,10 +330,10 @@ impl SendTemplates {
             put_decimal(&mut header[at..at + TOPIC_DIGITS], u64::from(request.topic));
         }
         put_decimal(&mut header[head.queue..head.queue + head.queue_digits], u64::from(request.queue));
-        self.patcher.patch(header, &head.properties, request.connection, request.key);
+        self.patcher.patch(header, &head.properties, request);
         for places in &body.places {
             if let Some(at) = places.properties {
-                self.patcher.patch(&mut content[at..], &self.in_body, request.connection, request.key);
+                self.patcher.patch(&mut content[at..], &self.in_body, request);
             }
             if let (Some(at), Some(stamp)) = (places.stamp, &request.stamp) {
                 stamp.put(&mut content[at..]);

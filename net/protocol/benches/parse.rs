@@ -110,12 +110,16 @@ fn sql(criterion: &mut Criterion) {
     const PROPERTIES: &str = "region\u{1}hangzhou\u{2}price\u{1}42.5\u{2}count\u{1}17\u{2}KEYS\u{1}order-188\u{2}\
         MSG_REGION\u{1}DefaultRegion\u{2}UNIQ_KEY\u{1}7F00000142B218B4AAC28A5A4F2D0001\u{2}\
         CLUSTER\u{1}DefaultCluster\u{2}TAGS\u{1}TagA\u{2}WAIT\u{1}true\u{2}TRACE_ON\u{1}true\u{2}";
+    // No alternative but the last is true, so every one is looked at.
+    let long = (0..19).map(|n| format!("(count > {} AND region = 'place-{n}') OR ", n % 17)).collect::<String>()
+        + "NOT (price < 40.0)";
     let mut group = criterion.benchmark_group("sql");
     group.throughput(Throughput::Elements(1));
     for (name, expression) in [
         ("one string", "region = 'hangzhou'"),
         ("range", "count BETWEEN 10 AND 20"),
         ("four conditions", "region IN ('hangzhou', 'beijing') AND price > 40.0 AND count < 20 AND discount IS NULL"),
+        ("twenty alternatives", &long),
     ] {
         let filter = SqlFilter::parse(expression).unwrap();
         assert!(filter.matches(PROPERTIES));

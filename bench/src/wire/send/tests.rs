@@ -10,7 +10,7 @@ const AT: u64 = 1_700_000_000_123;
 const OF_MONTH: u64 = ((13 * 24 + 22) * 60 + 13) * 60_000 + 20_123;
 
 fn java(keys: bool, more: &[(String, String)]) -> Properties {
-    Properties::new(&PropertiesShape { java: true, keys, more })
+    Properties::new(&PropertiesShape { java: true, keys, due: false, more })
 }
 
 fn shape(kind: HeaderKind, properties: &Properties) -> SendShape<'_> {
@@ -23,6 +23,7 @@ fn shape(kind: HeaderKind, properties: &Properties) -> SendShape<'_> {
         batch: false,
         compressed: false,
         one_way: false,
+        half: false,
         properties,
         tags: 1,
     }
@@ -78,17 +79,18 @@ fn a_json_send_is_what_the_java_client_writes() {
 #[test]
 fn every_part_that_changes_is_patched_in_either_header() {
     let more = [("a \"name\"".to_owned(), "v".to_owned())];
-    let properties = java(true, &more);
+    let properties = Properties::new(&PropertiesShape { java: true, keys: true, due: true, more: &more });
     for kind in [HeaderKind::Json, HeaderKind::Rocketmq] {
         let shape = SendShape { topics: 300, queues: 1000, tags: 3, one_way: true, ..shape(kind, &properties) };
-        let bodies = bodies(b"sixteen bytes and more", 1, &properties, true);
-        let stamp = |n: u32| Some(Stamp { run: 9, intended_ns: u64::from(n) });
+        let bodies = bodies(b"twenty-four bytes and more", 1, &properties, true);
+        let stamp = |n: u32| Some(Stamp { run: 9, at: u64::from(n), number: 3 });
         let requests = [4, 5].map(|n| SendRequest {
             opaque: OPAQUE_BASE + n,
             topic: n * 50,
             queue: n * 30,
             connection: 0xAB,
             key: u64::from(n) * 1_000_000,
+            due_ms: AT + u64::from(n),
             stamp: stamp(n),
         });
         for (n, (command, body)) in decoded(&shape, &bodies, &requests).iter().enumerate() {
@@ -100,12 +102,12 @@ fn every_part_that_changes_is_patched_in_either_header() {
             let uniq = format!("7F000001{:04X}000000AB{OF_MONTH:08X}{:04X}", std::process::id() & 0xffff, n + 1);
             let tag = ["TagA", "TagB"][n];
             let want = format!(
-                "UNIQ_KEY\u{1}{uniq}\u{2}WAIT\u{1}true\u{2}TAGS\u{1}{tag}\u{2}KEYS\u{1}key-{:010}\u{2}a \"name\"\u{1}v",
-                request.key
+                "UNIQ_KEY\u{1}{uniq}\u{2}WAIT\u{1}true\u{2}TAGS\u{1}{tag}\u{2}KEYS\u{1}key-{:010}\u{2}TIMER_DELIVER_MS\u{1}{}\u{2}a \"name\"\u{1}v",
+                request.key, request.due_ms
             );
             assert_eq!(command.ext("i"), Some(&*want));
             assert_eq!(Stamp::read(body), request.stamp);
-            assert_eq!(body.len(), 22);
+            assert_eq!(body.len(), 26);
         }
     }
 }
@@ -114,8 +116,8 @@ fn every_part_that_changes_is_patched_in_either_header() {
 fn each_message_of_a_batch_has_a_key_of_its_own() {
     let properties = java(true, &[]);
     let shape = SendShape { batch: true, ..shape(HeaderKind::Json, &properties) };
-    let bodies = bodies(b"a body with a stamp", 3, &properties, true);
-    let stamp = Some(Stamp { run: 1, intended_ns: 2 });
+    let bodies = bodies(b"a body with room for a stamp", 3, &properties, true);
+    let stamp = Some(Stamp { run: 1, at: 2, number: 3 });
     let requests = [SendRequest { opaque: OPAQUE_BASE, key: 77, stamp, ..SendRequest::default() }];
     let (command, body) = decoded(&shape, &bodies, &requests).remove(0);
     assert_eq!((command.code, command.ext("m"), command.ext("f")), (320, Some("true"), Some("0")));
