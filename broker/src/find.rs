@@ -144,13 +144,8 @@ fn write(to: Answer, records: &[Slice], last: Option<(i64, Position)>, out: &mut
 pub async fn view(node: &Rc<Node>, position: Position) -> Told {
     let number = u16::from(position.shard().get());
     let Some(log) = node.log(number) else { return Told::Failed(format!("log shard {number} is not open")) };
-    // Under ASYNC_FLUSH a message may be acknowledged, and looked at, before it is written.
-    let marks = log.shard.watermarks();
-    if !marks.confirmed().covers(position.offset() + 1)
-        && marks.appended.covers(position.offset() + 1)
-        && let Err(error) = log.shard.confirmed(marks.appended.offset()).await
-    {
-        return Told::Failed(error.to_string());
+    if let Err(why) = log.readable(position).await {
+        return Told::Failed(why.to_string());
     }
     match log.shard.record_near(position).await {
         Ok(found) => Told::Viewed(found),

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use foldhash::{HashMap, HashMapExt};
-use ringmq_engine::{FlushPolicy, Poisoned, QueueId, Shard};
+use ringmq_engine::{FlushPolicy, Poisoned, Position, QueueId, Shard};
 use ringmq_protocol::code::ResponseCode;
 use ringmq_rt::sync::Event;
 use ringmq_rt::time::{Instant, now, sleep};
@@ -158,6 +158,17 @@ impl Log {
     /// The log went out of service before.
     pub async fn safe(&self, end: u64) -> Result<(), Poisoned> {
         if self.waits_for_flush() { self.shard.flushed(end).await } else { self.shard.confirmed(end).await }
+    }
+
+    /// Waits until a record that was appended can be read. Under ASYNC_FLUSH it is acknowledged, and may be asked for,
+    /// before it is written. Nothing is waited for where no record is yet.
+    ///
+    /// # Errors
+    /// The log went out of service before.
+    pub async fn readable(&self, position: Position) -> Result<(), Poisoned> {
+        // A batch becomes readable as a whole, so the record's first byte is enough.
+        let behind = position.offset().saturating_add(1);
+        if self.shard.watermarks().appended.covers(behind) { self.shard.confirmed(behind).await } else { Ok(()) }
     }
 
     /// Waits until something has changed in the log: what may have made room.

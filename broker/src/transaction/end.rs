@@ -83,11 +83,7 @@ fn not_found() -> Refusal {
 
 async fn end(node: &Rc<Node>, job: &EndJob) -> Result<(), Refusal> {
     let log = node.log(u16::from(job.position.shard().get())).ok_or_else(not_found)?;
-    let behind = job.position.offset().saturating_add(1);
-    if behind <= log.shard.watermarks().appended.offset() {
-        // Under ASYNC_FLUSH the producer may have its answer before the half is written.
-        log.shard.confirmed(behind).await.map_err(|why| Refusal::from(put::PutError::from(why)))?;
-    }
+    log.readable(job.position).await.map_err(|why| Refusal::from(put::PutError::from(why)))?;
     let record = log.shard.record_at(job.position).await.map_err(|error| Refusal::failed(error.to_string()))?;
     let record = record.ok_or_else(not_found)?;
     let origin = check(job, &record)?;
