@@ -12,6 +12,7 @@ import org.apache.rocketmq.client.consumer.listener.ConsumeOrderlyContext;
 import org.apache.rocketmq.client.consumer.listener.ConsumeOrderlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerOrderly;
+import org.apache.rocketmq.client.exception.MQClientException;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.utils.MessageUtil;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
@@ -64,7 +65,13 @@ final class Actor {
         } else {
             consumer.registerMessageListener((MessageListenerConcurrently) this::atOnce);
         }
-        consumer.start();
+        try {
+            consumer.start();
+        } catch (MQClientException e) {
+            // One that is refused goes on sending heartbeats, and so keeps queues of its group, until it is shut down.
+            stop();
+            throw e;
+        }
     }
 
     void stop() {
