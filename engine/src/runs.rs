@@ -11,6 +11,7 @@ mod file;
 mod find;
 mod format;
 mod list;
+mod sort;
 mod table;
 pub(crate) mod work;
 
@@ -18,6 +19,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::vec::Drain;
 
 use ringmq_rt::sync::{Event, Waiters};
 use ringmq_rt::{Slice, fs, yield_now};
@@ -30,6 +32,7 @@ use crate::position::ShardId;
 use file::{Run, Writer};
 pub(crate) use format::Entry;
 use format::{Head, Numbers, Owner};
+use sort::{Sorter, take_lowest};
 use table::{Frozen, Table};
 
 /// What the entries of a store of runs are.
@@ -72,6 +75,7 @@ pub(crate) struct Runs {
     shard: ShardId,
     owner: Owner,
     table: RefCell<Table>,
+    sorter: RefCell<Sorter>,
     /// In the order of the log.
     runs: RefCell<Vec<Rc<Run>>>,
     /// Number of the next table that is written out.
@@ -141,6 +145,7 @@ impl Runs {
             shard,
             owner,
             table: RefCell::new(Table::new(from, worth)),
+            sorter: RefCell::default(),
             runs: RefCell::new(runs),
             next: Cell::new(next),
             before: Cell::new(before),
@@ -243,7 +248,7 @@ impl Runs {
     }
 
     fn sort_one(&self) -> bool {
-        self.table.borrow_mut().sort_one()
+        self.table.borrow_mut().sort_one(&mut self.sorter.borrow_mut())
     }
 
     fn freeze(&self) -> Option<Frozen> {
@@ -257,7 +262,7 @@ impl Runs {
         let entries = frozen.entries as u64;
         let before = self.before.get();
         let mut writer = Writer::create(&self.dir, self.owner, numbers, frozen.covers, before, entries).await?;
-        if let Err(error) = fill(&mut writer, &frozen, |entry| self.is_over(entry)).await {
+        if let Err(error) = self.fill(&mut writer, &frozen).await {
             writer.abandon().await?;
             return Err(error);
         }
@@ -268,6 +273,39 @@ impl Runs {
         self.table.borrow_mut().wrote(frozen);
         self.merge_work.notify();
         Ok(())
+    }
+
+    /// Merges sorted pieces of memory into a run.
+    async fn fill(&self, writer: &mut Writer, frozen: &Frozen) -> io::Result<()> {
+        let mut pieces: Vec<&[Entry]> = frozen.pieces.iter().map(|piece| piece.as_slice()).collect();
+        let (mut lowest, mut last) = (Vec::new(), None);
+        loop {
+            let mut windows: Vec<_> =
+                pieces.iter().map(|piece| &piece[..piece.len().min(limits::RUN_LOWEST)]).collect();
+            take_lowest(&mut windows, &mut lowest);
+            if lowest.is_empty() {
+                return Ok(());
+            }
+            for (piece, left) in pieces.iter_mut().zip(windows) {
+                let taken = piece.len().min(limits::RUN_LOWEST) - left.len();
+                *piece = &piece[taken..];
+            }
+            self.sorter.borrow_mut().sort(&mut lowest);
+            let mut sorted = lowest.drain(..);
+            while self.pass_on(&mut sorted, writer, &mut last) {
+                writer.flush().await?;
+                yield_now().await;
+            }
+        }
+    }
+
+    /// Gives sorted entries to a writer, without those that are over or there twice, until it has to write (true) or all
+    /// are there. `last` is the last one that it has.
+    fn pass_on(&self, sorted: &mut Drain<'_, Entry>, writer: &mut Writer, last: &mut Option<Entry>) -> bool {
+        sorted.by_ref().any(|entry| {
+            let passed_over = self.is_over(entry) || last.replace(entry) == Some(entry);
+            !passed_over && writer.push(entry)
+        })
     }
 
     /// Runs are as many as they may be, and a merge can change that.
@@ -303,46 +341,11 @@ fn behind(head: &Head) -> u64 {
     if head.entries > 0 { head.values.1 + 1 } else { 0 }
 }
 
-/// Merges sorted pieces of memory into a run.
-async fn fill(writer: &mut Writer, frozen: &Frozen, is_over: impl Fn(Entry) -> bool) -> io::Result<()> {
-    let mut pieces: Vec<&[Entry]> = frozen.pieces.iter().map(|piece| piece.as_slice()).collect();
-    let mut lowest = Vec::new();
-    let mut last = None;
-    while take_lowest(&mut pieces, &mut lowest) {
-        for entry in lowest.drain(..) {
-            if is_over(entry) || last.replace(entry) == Some(entry) {
-                continue;
-            }
-            if writer.push(entry) {
-                writer.flush().await?;
-                yield_now().await;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Moves some thousand entries, the lowest of all pieces, to `out`; false when none is left. With many pieces and
-/// keys that are hashes, sorting what lies below a common bound costs half as much as a heap of the pieces.
-fn take_lowest(pieces: &mut Vec<&[Entry]>, out: &mut Vec<Entry>) -> bool {
-    pieces.retain(|piece| !piece.is_empty());
-    let at_most = |piece: &&[Entry]| piece.len().min(limits::RUN_LOWEST);
-    let Some(bound) = pieces.iter().filter_map(|piece| piece[..at_most(piece)].last()).min().copied() else {
-        return false;
-    };
-    for piece in pieces {
-        let count = piece[..at_most(piece)].partition_point(|entry| *entry <= bound);
-        let (taken, left) = piece.split_at(count);
-        out.extend_from_slice(taken);
-        *piece = left;
-    }
-    out.sort_unstable_by_key(Entry::whole);
-    true
-}
-
 const _: () = assert!(limits::RUN_PIECE <= 4096, "a piece is sorted in one turn");
-const _: () =
-    assert!(limits::RUN_PIECES * limits::RUN_LOWEST <= 8192, "what is taken of all pieces is sorted in one turn");
+const _: () = assert!(
+    limits::RUN_PIECES * limits::RUN_LOWEST <= 8192 && limits::RUN_FAN_IN * format::BLOCK_ENTRIES <= 8192,
+    "what is taken of all pieces or runs is sorted in one turn"
+);
 
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use crate::limits::{RUN_PENDING_MAX, RUN_PIECE, RUN_PIECES, RUN_PIECES_SPARE};
 
 use super::format::Entry;
+use super::sort::Sorter;
 
 /// A closed piece.
 #[derive(Debug)]
@@ -103,10 +104,10 @@ impl Table {
     }
 
     /// Sorts one piece; false when there is none left to sort.
-    pub(crate) fn sort_one(&mut self) -> bool {
+    pub(crate) fn sort_one(&mut self, sorter: &mut Sorter) -> bool {
         let Some(piece) = self.closed.iter_mut().find(|piece| !piece.sorted) else { return false };
         if let Some(entries) = Rc::get_mut(&mut piece.entries) {
-            entries.sort_unstable_by_key(Entry::whole);
+            sorter.sort(entries);
             piece.sorted = true;
         }
         true
@@ -231,7 +232,11 @@ mod tests {
             assert_eq!(newest(&table, 1, below, count), expect(below, count), "unsorted, below {below}");
         }
         let expected: Vec<_> = cases.iter().map(|&(below, count)| expect(below, count)).collect();
-        assert!(table.sort_one() && table.sort_one() && !table.sort_one());
+        assert!(
+            table.sort_one(&mut Sorter::default())
+                && table.sort_one(&mut Sorter::default())
+                && !table.sort_one(&mut Sorter::default())
+        );
         for ((below, count), expect) in cases.iter().zip(expected) {
             assert_eq!(newest(&table, 1, *below, *count), expect, "sorted, below {below}");
         }
@@ -245,7 +250,7 @@ mod tests {
             table.insert(entry(9, 5000 + n), 4096);
         }
         assert!(table.is_due() && table.freeze().is_none(), "an unsorted piece is not written");
-        table.sort_one();
+        table.sort_one(&mut Sorter::default());
         let frozen = table.freeze().unwrap();
         // All of these belong to a batch that is not over: nothing is covered yet.
         assert_eq!((frozen.covers, frozen.entries), ((4096, 4096), RUN_PIECE));

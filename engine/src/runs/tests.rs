@@ -48,32 +48,6 @@ async fn stretch(runs: &Runs, from: u64, to: u64, step: usize) -> Vec<Entry> {
 }
 
 #[test]
-fn pieces_of_any_lengths_and_keys_come_out_in_order() {
-    let mut rng = Sim::new(7).fork_rng();
-    for round in 0..200 {
-        let mut model = Vec::new();
-        let mut pieces = Vec::new();
-        for _ in 0..rng.below(9) {
-            // Some pieces lie close together, some anywhere, some have what others have.
-            let (from, width) = (rng.below(1000), 1 + rng.below(if round % 2 == 0 { 5 } else { 100_000 }));
-            let mut piece: Vec<Entry> =
-                (0..rng.below(700)).map(|_| Entry { key: from + rng.below(width), value: rng.below(50) }).collect();
-            piece.sort_unstable();
-            model.extend_from_slice(&piece);
-            pieces.push(piece);
-        }
-        model.sort_unstable();
-        let mut rest: Vec<&[Entry]> = pieces.iter().map(Vec::as_slice).collect();
-        let (mut all, mut lowest) = (Vec::new(), Vec::new());
-        while take_lowest(&mut rest, &mut lowest) {
-            assert!(!lowest.is_empty() && lowest.len() <= limits::RUN_LOWEST * pieces.len());
-            all.append(&mut lowest);
-        }
-        assert_eq!(all, model, "round {round}");
-    }
-}
-
-#[test]
 fn random_entries_are_all_found_wherever_they_are() {
     for seed in 0..20 {
         let sim = Sim::new(seed);

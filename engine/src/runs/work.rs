@@ -1,9 +1,6 @@
 //! The background of a store of runs: one task sorts what was inserted and writes it out, another merges runs and drops
 //! those that lead nowhere. Both give the core away after every small piece.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::collections::binary_heap::PeekMut;
 use std::io;
 use std::ops::Range;
 use std::rc::Rc;
@@ -17,7 +14,8 @@ use crate::log::to_usize;
 use crate::state::{Core, Room, State};
 
 use super::file::{Run, Writer};
-use super::format::{Block, Entry, Numbers};
+use super::format::{BLOCK_ENTRIES, Block, Entry, Numbers};
+use super::sort::take_lowest;
 use super::{Runs, list};
 
 /// Sorts and writes out until the shard closes.
@@ -121,51 +119,51 @@ struct Stream {
     run: Rc<Run>,
     /// Next block to read.
     next: u32,
+    /// What was read, and how much of it was taken out.
     blocks: Option<Slice>,
-    /// Place in `blocks`: block and entry.
-    at: (usize, usize),
+    taken: usize,
+    /// Entries of one block.
+    at_hand: Vec<Entry>,
+    /// Those of them in front of this are gone.
+    from: usize,
 }
 
 impl Stream {
     fn new(run: Rc<Run>) -> Self {
-        Self { run, next: 0, blocks: None, at: (0, 0) }
+        let at_hand = Vec::with_capacity(BLOCK_ENTRIES);
+        Self { run, next: 0, blocks: None, taken: 0, at_hand, from: 0 }
     }
 
-    /// The next entry that was read already.
-    fn at_hand(&mut self) -> Option<Entry> {
-        let bytes = self.blocks.as_ref()?;
-        loop {
-            let from = self.at.0 * to_usize(BLOCK);
-            let block = bytes.get(from..from + to_usize(BLOCK))?;
-            if let Some(entry) = Block::trust(block).get(self.at.1) {
-                self.at.1 += 1;
-                return Some(entry);
-            }
-            self.at = (self.at.0 + 1, 0);
-        }
+    fn at_hand(&self) -> &[Entry] {
+        &self.at_hand[self.from..]
     }
 
-    /// Reads on; false at the end.
-    async fn read(&mut self) -> Result<bool, ReadError> {
-        let count = (self.run.head.blocks - self.next).min(RUN_READ_BLOCKS);
-        if count == 0 {
-            return Ok(false);
-        }
-        self.blocks = Some(self.run.read(self.next, count).await?);
-        self.next += count;
-        self.at = (0, 0);
-        Ok(true)
+    /// All that was at hand but the last `left` entries is gone.
+    fn leave(&mut self, left: usize) {
+        self.from = self.at_hand.len() - left;
     }
 
-    async fn next(&mut self) -> Result<Option<Entry>, ReadError> {
-        loop {
-            if let Some(entry) = self.at_hand() {
-                return Ok(Some(entry));
+    /// Has entries at hand, unless the run is at its end.
+    async fn advance(&mut self) -> Result<(), ReadError> {
+        while self.at_hand().is_empty() {
+            let at = self.taken * to_usize(BLOCK);
+            let block = self.blocks.as_ref().and_then(|bytes| bytes.get(at..at + to_usize(BLOCK)));
+            if let Some(block) = block.map(Block::trust) {
+                self.at_hand.clear();
+                self.at_hand.extend(block.entries(0..block.len()));
+                self.from = 0;
+                self.taken += 1;
+                continue;
             }
-            if !self.read().await? {
-                return Ok(None);
+            let count = (self.run.head.blocks - self.next).min(RUN_READ_BLOCKS);
+            if count == 0 {
+                return Ok(());
             }
+            self.blocks = Some(self.run.read(self.next, count).await?);
+            self.next += count;
+            self.taken = 0;
         }
+        Ok(())
     }
 }
 
@@ -242,35 +240,25 @@ impl Runs {
         streams: &mut [Stream],
         writer: &mut Writer,
     ) -> Result<(), Ended> {
-        let mut heads = BinaryHeap::with_capacity(streams.len());
-        for (at, stream) in streams.iter_mut().enumerate() {
-            match stream.next().await {
-                Ok(Some(entry)) => heads.push(Reverse((entry, at))),
-                Ok(None) => {}
-                Err(error) => return Err(self.unreadable(stream, &error).await),
-            }
-        }
-        let mut last = None;
+        let (mut lowest, mut last) = (Vec::new(), None);
         loop {
-            let Some(&Reverse((entry, at))) = heads.peek() else { return Ok(()) };
-            let stream = &mut streams[at];
-            let next = match stream.at_hand() {
-                Some(next) => Some(next),
-                None => match stream.next().await {
-                    Ok(next) => next,
-                    Err(error) => return Err(self.unreadable(stream, &error).await),
-                },
-            };
-            if let Some(mut head) = heads.peek_mut() {
-                match next {
-                    Some(next) => *head = Reverse((next, at)),
-                    None => drop(PeekMut::pop(head)),
+            for stream in &mut *streams {
+                if let Err(error) = stream.advance().await {
+                    return Err(self.unreadable(stream, &error).await);
                 }
             }
-            if self.is_over(entry) || last.replace(entry) == Some(entry) {
-                continue;
+            let mut windows: Vec<_> = streams.iter().map(Stream::at_hand).collect();
+            take_lowest(&mut windows, &mut lowest);
+            if lowest.is_empty() {
+                return Ok(());
             }
-            if writer.push(entry) {
+            let left: Vec<_> = windows.iter().map(|window| window.len()).collect();
+            for (stream, left) in streams.iter_mut().zip(left) {
+                stream.leave(left);
+            }
+            self.sorter.borrow_mut().sort(&mut lowest);
+            let mut sorted = lowest.drain(..);
+            while self.pass_on(&mut sorted, writer, &mut last) {
                 if ends() {
                     return Err(Ended::Stopped);
                 }
