@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 
-use ringmq_protocol::body::{DataVersion, RegisterBrokerBody};
+use ringmq_protocol::body::{DataVersion, QueueData, RegisterBrokerBody, TopicRouteData};
 use ringmq_protocol::code::{RequestCode, ResponseCode};
 use ringmq_protocol::command::{HeaderError, HeaderView};
 use ringmq_protocol::header;
@@ -208,6 +208,7 @@ impl NameServer {
             RequestCode::ADD_WRITE_PERM_OF_BROKER => self.add_write_perm(request),
             RequestCode::GET_ALL_TOPIC_LIST_FROM_NAMESERVER => self.all_topics(),
             RequestCode::DELETE_TOPIC_IN_NAMESRV => self.delete_topic(request),
+            RequestCode::REGISTER_TOPIC_IN_NAMESRV => self.register_topic(request),
             RequestCode::GET_TOPICS_BY_CLUSTER => self.topics_of_cluster(request),
             RequestCode::GET_SYSTEM_TOPIC_LIST_FROM_NS => {
                 self.lists_enabled()?;
@@ -380,6 +381,21 @@ impl NameServer {
         let cluster = header.cluster_name.as_deref().filter(|cluster| !cluster.is_empty());
         self.routes.delete_topic(&header.topic, cluster);
         info!(topic = header.topic, cluster = cluster.unwrap_or("all"), "the routes of a topic were deleted");
+        done()
+    }
+
+    fn register_topic(&mut self, request: &Request<'_>) -> Answer {
+        let header = header::RegisterTopic::decode(request.header)?;
+        let route = TopicRouteData::parse(request.body);
+        let route = route.map_err(|error| refuse(ResponseCode::SYSTEM_ERROR, error.to_string()))?;
+        let queues = |data: QueueData| Queues {
+            read: data.read_queue_nums,
+            write: data.write_queue_nums,
+            perm: data.perm,
+            sys_flag: data.topic_sys_flag,
+        };
+        let queues = route.queue_datas.into_iter().map(|data| (data.broker_name.clone(), queues(data))).collect();
+        self.routes.register_topic(&header.topic, queues)?;
         done()
     }
 

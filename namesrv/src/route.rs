@@ -427,6 +427,26 @@ impl RouteTable {
             .map(|(topic, _)| topic.as_str())
     }
 
+    /// Takes in where the queues of one topic are: a broker that has just created it says so before its whole table
+    /// follows. What is said of brokers that are not in the table is passed over.
+    pub fn register_topic(&mut self, topic: &str, queues: Vec<(String, Queues)>) -> Result<(), NotRegistered> {
+        if topic.is_empty() {
+            return Err(NotRegistered::Empty("a topic's name"));
+        }
+        if topic.len() > NAME_BYTES_MAX {
+            return Err(NotRegistered::Long("a topic's name"));
+        }
+        let known: BTreeMap<_, _> = queues.into_iter().filter(|(name, _)| self.brokers.contains_key(name)).collect();
+        if let Some(at) = self.topics.get_mut(topic) {
+            at.extend(known);
+        } else if self.topics.len() >= TOPICS_MAX {
+            return Err(NotRegistered::TopicsFull);
+        } else if !known.is_empty() {
+            self.topics.insert(topic.to_owned(), known);
+        }
+        Ok(())
+    }
+
     /// Takes the write permission of a broker away, until it registers something new; says of how many topics.
     pub fn wipe_write_perm(&mut self, name: &str) -> i32 {
         self.set_perm(name, |perm| perm & !perm::WRITE)

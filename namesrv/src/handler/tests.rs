@@ -289,6 +289,40 @@ fn write_permission_and_topics_change() {
 }
 
 #[test]
+fn a_broker_announces_one_topic() {
+    let mut server = with_broker();
+    let queues = |broker: &str, read: i32| {
+        format!(
+            r#"{{"brokerName":"{broker}","perm":6,"readQueueNums":{read},"topicSysFlag":0,"topicSynFlag":0,"writeQueueNums":2}}"#
+        )
+    };
+    let mut announce = |topic: &str, body: String| {
+        let reply = ask_at(
+            &mut server,
+            remote(5),
+            RequestCode::REGISTER_TOPIC_IN_NAMESRV,
+            &[("topic", topic)],
+            body.as_bytes(),
+            0,
+        );
+        let route = server.routes().route(topic).map(|route| {
+            route.queues.iter().map(|(name, queues)| format!("{name} {}", queues.read)).collect::<Vec<_>>()
+        });
+        (reply.code, route)
+    };
+    let body = |queues: &[String]| format!(r#"{{"queueDatas":[{}]}}"#, queues.join(","));
+    let at = |text: &str| Some(vec![text.to_owned()]);
+    assert_eq!(announce("new", body(&[queues("broker-a", 3), queues("stranger", 1)])), (0, at("broker-a 3")));
+    assert_eq!(announce("t", body(&[queues("broker-a", 16)])), (0, at("broker-a 16")), "what is there is replaced");
+    assert_eq!(announce("elsewhere", body(&[queues("stranger", 1)])), (0, None));
+    assert_eq!(announce("none", "{}".to_owned()), (0, None));
+    let bad = [("", body(&[])), ("bad", "[".to_owned()), (&"x".repeat(256), body(&[queues("broker-a", 1)]))];
+    for (topic, body) in bad {
+        assert_eq!(announce(topic, body), (ResponseCode::SYSTEM_ERROR.0, None), "{topic}");
+    }
+}
+
+#[test]
 fn the_configuration_is_shown_and_a_part_of_it_changed() {
     let options = Options { fixed: vec![("listenPort".into(), "9876".into())], ..Options::default() };
     let mut server = NameServer::new(options, KvConfig::default());

@@ -385,6 +385,11 @@ headers! {
         accept_standard_json_only: bool => "acceptStandardJsonOnly", opt;
     }
 
+    /// Code 217.
+    RegisterTopic {
+        topic: str => "topic", req;
+    }
+
     /// Code 216.
     DeleteTopicFromNamesrv {
         topic: str => "topic", req;
