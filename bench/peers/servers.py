@@ -143,6 +143,29 @@ class RingMQ:
         )  # fmt: skip
 
 
+def broker_settings(server):
+    """What every broker that reads RocketMQ's configuration files is told."""
+    store = server.folder / "store"
+    return {
+        "brokerClusterName": "DefaultCluster",
+        "brokerName": "broker-a",
+        "brokerId": 0,
+        "brokerIP1": "127.0.0.1",
+        "brokerRole": "ASYNC_MASTER",
+        "listenPort": server.port,
+        "haListenPort": server.port + 1,
+        "namesrvAddr": f"127.0.0.1:{server.namesrv_port}",
+        "storePathRootDir": store,
+        "storePathCommitLog": store / "commitlog",
+        "flushDiskType": "ASYNC_FLUSH" if server.mode == ASYNC else "SYNC_FLUSH",
+        "transientStorePoolEnable": "false",
+    }
+
+
+def properties(path, settings):
+    path.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+
+
 class Apache:
     """Apache RocketMQ, as its `runbroker.sh` starts it on a JDK above 8, with the heap that README.md gives."""
 
@@ -187,28 +210,13 @@ class Apache:
             raise Trouble(f"{self.title} could not be fetched: {said}; see whether mvn reaches its repository")
 
     def start(self, server):
-        home, store = server.folder / "home", server.folder / "store"
+        home = server.folder / "home"
         (home / "conf").mkdir(parents=True)
         for name in self.LOGGINGS:
             (home / "conf" / name).write_text(self.SILENT)
         namesrv, broker = home / "namesrv.conf", home / "broker.conf"
-        namesrv.write_text(f"listenPort={server.namesrv_port}\nkvConfigPath={home / 'kvConfig.json'}\n")
-        settings = {
-            "brokerClusterName": "DefaultCluster",
-            "brokerName": "broker-a",
-            "brokerId": 0,
-            "brokerIP1": "127.0.0.1",
-            "brokerRole": "ASYNC_MASTER",
-            "listenPort": server.port,
-            "haListenPort": server.port + 1,
-            "namesrvAddr": f"127.0.0.1:{server.namesrv_port}",
-            "storePathRootDir": store,
-            "storePathCommitLog": store / "commitlog",
-            "flushDiskType": "ASYNC_FLUSH" if server.mode == ASYNC else "SYNC_FLUSH",
-            "transientStorePoolEnable": "false",
-            "diskMaxUsedSpaceRatio": 95,
-        }
-        broker.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+        properties(namesrv, {"listenPort": server.namesrv_port, "kvConfigPath": home / "kvConfig.json"})
+        properties(broker, {**broker_settings(server), "diskMaxUsedSpaceRatio": 95})
         java = ["java", f"-Duser.home={home}", "-cp", f"{home / 'conf'}:{self.jars / 'lib'}/*"]
         env = {"ROCKETMQ_HOME": str(home)}
         server.spawn(
@@ -221,4 +229,35 @@ class Apache:
         )
 
 
-PEERS = {peer.name: peer for peer in (RingMQ(), Apache("4.9.7"), Apache("5.3.3"))}
+class RocketmqRust:
+    """rocketmq-rust's broker, as `cargo install` builds it and with the configuration file that Apache's gets.
+
+    Its own name server takes minutes to build and has nothing to do here, so that RingMQ's takes its place."""
+
+    name, title = "rocketmq-rust", "rocketmq-rust 1.0.0"
+    needs = ("taskset", "cargo")
+    CRATE = "rocketmq-broker@1.0.0"
+    folder = ROOT / "target" / "rocketmq-rust" / "1.0.0"
+    program = folder / "bin" / "rocketmq-broker-rust"
+
+    def fetch(self):
+        if self.program.exists():
+            return
+        print(f"building {self.title} by cargo: some minutes", flush=True)
+        command = ["cargo", "install", "-q", "--locked", "--root", str(self.folder), self.CRATE]
+        if subprocess.run(command, check=False).returncode != 0:
+            raise Trouble(f"{self.title} could not be built: see above, or leave it out by --peers")
+
+    def start(self, server):
+        home = server.folder / "home"
+        home.mkdir(parents=True)
+        config = home / "broker.conf"
+        properties(config, broker_settings(server))
+        server.spawn(
+            [server.ringmq, "namesrv", "--listen", "127.0.0.1", "--port", server.namesrv_port], server.load_cpu
+        )
+        env = {"ROCKETMQ_HOME": str(home), "HOME": str(home)}
+        server.spawn([self.program, "-c", config, "--log-filter", "off"], server.broker_cpu, **env)
+
+
+PEERS = {peer.name: peer for peer in (RingMQ(), Apache("4.9.7"), Apache("5.3.3"), RocketmqRust())}

@@ -38,6 +38,7 @@ WORKLOADS = [
     Workload("64x16", "64 x 16", MODES, measured=closed(64, 16)),
     Workload("1x1", "1 x 1", MODES, measured=[*closed(1, 1), "--wait", "spin"]),
     Workload("20k", "20,000/s", MODES, measured=opened(20_000), rate=20_000),
+    Workload("10k", "10,000/s", MODES, measured=opened(10_000), rate=10_000),
     Workload("tail", "tail read", (ASYNC,), before=TAIL_BEFORE, measured=TAIL),
 ]
 
