@@ -183,7 +183,8 @@ async fn ask_all(control: &Rc<ControlShard>, ask: impl Fn() -> Ask) -> Outcome {
 }
 
 async fn carry_out(control: &Rc<ControlShard>, changes: Changes) -> Outcome {
-    control.apply(changes).await.map_err(|why| Refusal::failed(format!("the change is not on disk: {why}")))?;
+    let applied = control.apply_durably(changes).await;
+    applied.map_err(|why| Refusal::failed(format!("the change is in force, but not on disk: {why}")))?;
     Ok(Good::default())
 }
 
@@ -206,7 +207,8 @@ async fn unregister(control: &Rc<ControlShard>, job: &ControlJob, view: &HeaderV
         header.producer_group.as_deref(),
         header.consumer_group.as_deref(),
     );
-    carry_out(control, effects.into()).await
+    control.apply(effects.into()).await.map_err(Refusal::failed)?;
+    Ok(Good::default())
 }
 
 /// Asked by consumers with another expression type than tags, before they start.
