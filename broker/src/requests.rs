@@ -2,7 +2,7 @@
 //! Each handler reads its header and body, asks the tables, has the changes carried out, and answers.
 
 mod client_call;
-mod config;
+pub mod config;
 mod consume;
 mod later;
 pub mod queue;
@@ -140,7 +140,7 @@ async fn serve(control: &Rc<ControlShard>, job: &ControlJob, view: &HeaderView<'
         }
         RequestCode::GET_BROKER_RUNTIME_INFO => Ok(Good::body(runtime_info::table(control).await?.to_vec())),
         RequestCode::GET_BROKER_CONFIG => Ok(config::show(control)),
-        RequestCode::UPDATE_BROKER_CONFIG => config::change(control, &body).await,
+        RequestCode::UPDATE_BROKER_CONFIG => config::change(control, &body).await.map(|()| Good::default()),
         RequestCode::GET_CONSUMER_RUNNING_INFO => client_call::running_info(control, view).await,
         RequestCode::CONSUME_MESSAGE_DIRECTLY => client_call::consume_directly(control, view).await,
         RequestCode::INVOKE_BROKER_TO_GET_CONSUMER_STATUS => client_call::consumer_status(control, view).await,
