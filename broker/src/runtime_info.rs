@@ -245,6 +245,7 @@ impl Facts {
         put(table, "ringmqSegmentsDropped", log.dropped);
         put(table, "ringmqDroppedBytes", log.dropped_bytes);
         put(table, "ringmqDroppedUnread", self.unread);
+        put(table, "ringmqDroppedDelayed", self.totals.dropped_delayed);
     }
 }
 

@@ -28,12 +28,18 @@ pub struct Served {
     pulls_found: Cell<u64>,
     pulls_missed: Cell<u64>,
     pulled: Cell<u64>,
+    dropped_delayed: Cell<u64>,
 }
 
 impl Served {
     /// A message was not stored.
     pub fn put_refused(&self) {
         self.refused_puts.set(self.refused_puts.get() + 1);
+    }
+
+    /// So many messages that waited for their time were dropped before it.
+    pub fn delayed_dropped(&self, messages: u64) {
+        self.dropped_delayed.set(self.dropped_delayed.get() + messages);
     }
 
     /// A pull was answered with so many messages.
@@ -57,6 +63,8 @@ pub struct Totals {
     pub pulls_missed: u64,
     /// Messages in the answers to pulls.
     pub pulled: u64,
+    /// Messages that were dropped before the time for which they waited.
+    pub dropped_delayed: u64,
     pub timers: TimerCounts,
     /// Where it was asked for.
     pub timers_left: TimersLeft,
@@ -79,6 +87,7 @@ impl Totals {
         self.pulls_found += other.pulls_found;
         self.pulls_missed += other.pulls_missed;
         self.pulled += other.pulled;
+        self.dropped_delayed += other.dropped_delayed;
         self.timers.merge(other.timers);
         self.timers_left.merge(other.timers_left);
         self.unflushed += other.unflushed;
@@ -104,6 +113,7 @@ pub async fn totals(node: &Node, deep: bool) -> Totals {
         pulls_found: served.pulls_found.get(),
         pulls_missed: served.pulls_missed.get(),
         pulled: served.pulled.get(),
+        dropped_delayed: served.dropped_delayed.get(),
         ..Totals::default()
     };
     for log in node.logs() {

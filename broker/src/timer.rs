@@ -23,7 +23,7 @@ use ringmq_rt::{Slice, Task, now, sleep, spawn, step, wall_ms};
 
 use self::clock::TimerClock;
 pub use self::counts::{TimerCounts, TimersLeft, left};
-pub use self::roll::roll;
+pub use self::roll::{Rolling, roll};
 use crate::detour;
 use crate::log::Log;
 use crate::mail::Mail;
@@ -214,14 +214,17 @@ async fn deliver_due(node: &Rc<Node>, log: &Rc<Log>, now_ms: u64) -> Result<bool
     }
     let records = read(log, &due).await;
     let mut messages = Vec::with_capacity(due.len());
+    let mut gone = 0;
     for (timed, record) in due.iter().zip(records) {
         // What cannot be read now is not given up: the whole batch is tried again.
         match record? {
             Some(record) => messages.extend(released(node, log, timed, &record)),
-            None => {
-                tracing::warn!(shard = %log.shard.id(), offset = timed.offset, "a timed message is gone and is not delivered");
-            }
+            None => gone += 1,
         }
+    }
+    if gone > 0 {
+        // Retention has counted them.
+        tracing::warn!(shard = %log.shard.id(), messages = gone, "timed messages were dropped as they came due");
     }
     dedup(&mut messages);
     while let Some(home) = messages.first().map(|one: &Released| one.log) {
