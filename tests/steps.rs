@@ -1,4 +1,4 @@
-//! `kill -9` at each exact step of a retry, a delay, a timer, a transaction and an offset commit.
+//! `kill -9` at each exact step of a retry, a delay, a timer, a transaction, an offset commit and the making of a group.
 //!
 //! The broker that tests run ends itself by SIGKILL when it passes a step for the n-th time (`engine/rt/src/hooks.rs`); the
 //! list of steps is in `docs/CONTRIBUTING.md`. Under SYNC_FLUSH everything acknowledged before is there afterwards, nothing
@@ -11,6 +11,10 @@ mod support;
 
 #[path = "steps/clock.rs"]
 mod clock;
+#[path = "steps/creations.rs"]
+mod creations;
+#[path = "steps/forced.rs"]
+mod forced;
 #[path = "steps/halves.rs"]
 mod halves;
 #[path = "steps/levels.rs"]

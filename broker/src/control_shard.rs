@@ -175,6 +175,29 @@ impl ControlShard {
         if changes.is_empty() && !self.busy.get() && self.queue.borrow().is_empty() {
             return Ok(());
         }
+        self.carried_out(changes).await
+    }
+
+    /// The same for what an administrator is told to be on disk: an empty change may be one that an earlier request made
+    /// and whose file could not be written, so the file is written again.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    pub async fn apply_durably(self: &Rc<Self>, changes: Changes) -> Result<(), String> {
+        if changes.is_empty() && !self.is_unsaved() {
+            self.apply(changes).await
+        } else {
+            self.carried_out(changes).await
+        }
+    }
+
+    /// Whether a table that is written with each change has one that the disk lacks.
+    fn is_unsaved(&self) -> bool {
+        let tables = self.tables.borrow();
+        tables.topics.revision().is_dirty() || tables.groups.revision().is_dirty()
+    }
+
+    async fn carried_out(self: &Rc<Self>, changes: Changes) -> Result<(), String> {
         let done = Rc::new(Done::default());
         self.queue.borrow_mut().push(Queued { changes, done: Rc::clone(&done) });
         self.work.notify();

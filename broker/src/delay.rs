@@ -50,6 +50,8 @@ pub fn start(node: &Rc<Node>, number: u16, log: &Rc<Log>, progress: impl Fn(&str
             delay: node.settings.delay_levels.delay(level),
             at: from,
             needs: Rc::default(),
+            log_start: log.shard.start(),
+            told: 0,
         };
         let needs = Rc::clone(&queue.needs);
         log.keep_from(move |_| needs.get());
@@ -78,6 +80,10 @@ struct LevelQueue {
     at: u64,
     /// Its log offset, once it was read: retention leaves it alone.
     needs: Rc<Cell<Option<u64>>>,
+    /// Where the log began when it was last looked for messages that were dropped.
+    log_start: u64,
+    /// Dropped messages in front of this one are told of.
+    told: u64,
 }
 
 impl LevelQueue {
@@ -85,7 +91,10 @@ impl LevelQueue {
         let arrived = self.log.watch(names::SCHEDULE_TOPIC, self.queue_id);
         while self.log.shard.poisoned().is_none() {
             match self.read().await {
-                None => arrived.wait().await,
+                None => {
+                    self.needs.set(None);
+                    arrived.wait().await;
+                }
                 Some(batch) => {
                     step!("level_read");
                     if let Err(error) = self.deliver(&batch.records).await {
@@ -110,13 +119,18 @@ impl LevelQueue {
             match self.log.shard.read_cold(request, &mut |_| true).await {
                 Ok(batch) => match batch.status {
                     ReadStatus::Found => return Some(batch),
-                    ReadStatus::OffsetTooSmall | ReadStatus::OffsetOverflowBadly => {
+                    ReadStatus::OffsetTooSmall => {
+                        self.tell_dropped(self.at, batch.next.0);
+                        self.at = batch.next.0;
+                        self.note();
+                    }
+                    ReadStatus::OffsetOverflowBadly => {
                         let (from, to) = (self.at, batch.next.0);
                         tracing::warn!(
                             queue = self.queue_id,
                             from,
                             to,
-                            "delayed messages are gone, delivery goes on behind"
+                            "the log ends in front of the delivered messages of a delay level, delivery goes on there"
                         );
                         self.at = to;
                     }
@@ -135,7 +149,8 @@ impl LevelQueue {
         let mut done = 0;
         while let Some(next) = records.get(done) {
             self.needs.set(log_offset(next));
-            self.wait_for(next).await;
+            let held = self.at + (records.len() - done) as u64;
+            self.wait_for(next, held).await;
             step!("level_due");
             let late = records[done..].iter().skip(1).take_while(|record| self.left(record).is_zero()).count();
             let together = done..done + 1 + late;
@@ -145,7 +160,7 @@ impl LevelQueue {
             self.note();
             step!("level_noted");
         }
-        self.needs.set(None);
+        // What was needed last is, until it is known whether there is more.
         Ok(())
     }
 
@@ -157,14 +172,40 @@ impl LevelQueue {
         Duration::from_millis(u64::try_from(left).unwrap_or(0))
     }
 
-    async fn wait_for(&self, record: &Slice) {
+    /// Waits until a record is due. Those up to the queue offset `held` are in memory, whatever becomes of their segment.
+    async fn wait_for(&mut self, record: &Slice, held: u64) {
         let at_most = now().after(self.delay);
         loop {
+            self.look_for_dropped(held).await;
             let left = self.left(record);
             if left.is_zero() || now() >= at_most {
                 return;
             }
             sleep_until(now().after(left.min(LOOK))).await;
+        }
+    }
+
+    /// A full disk drops messages before their time: that is told when it happens, not when they would have come.
+    async fn look_for_dropped(&mut self, held: u64) {
+        let start = self.log.shard.start();
+        if start == self.log_start {
+            return;
+        }
+        // What cannot be read now is looked at again, and told of by the read that comes to it.
+        if let Ok(first) = self.log.shard.first_offset(names::SCHEDULE_TOPIC, self.queue_id).await {
+            self.log_start = start;
+            self.tell_dropped(held, first.map_or(held, |first| first.0));
+        }
+    }
+
+    /// Messages of these queue offsets were dropped undelivered.
+    fn tell_dropped(&mut self, from: u64, to: u64) {
+        let messages = to.saturating_sub(from.max(self.told));
+        if messages > 0 {
+            self.told = to;
+            self.node.served.delayed_dropped(messages);
+            let (shard, queue) = (self.log.shard.id(), self.queue_id);
+            tracing::warn!(%shard, queue, messages, to, "messages of a delay level were dropped before their time, with the segments that they lay in");
         }
     }
 

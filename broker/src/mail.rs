@@ -191,8 +191,8 @@ pub enum Ask {
     DropExpired,
     /// To every shard: drop the messages of topics that are not in its copy of the topic table.
     DropUnused,
-    /// To every shard: what it has counted, and the time of its oldest message if that is wanted.
-    Totals { oldest: bool },
+    /// To every shard: what it has counted, and if `deep` what may have to be read from the disk.
+    Totals { deep: bool },
 }
 
 /// The ends of a queue.

@@ -375,7 +375,7 @@ impl Node {
                 Ask::Traffic => Told::Traffic(node.traffic.collect()),
                 Ask::Find { log, what } => find::find(&node, log, &what).await,
                 Ask::View { position } => find::view(&node, position).await,
-                Ask::Totals { oldest } => Told::Totals(Box::new(stats::totals(&node, oldest).await)),
+                Ask::Totals { deep } => Told::Totals(Box::new(stats::totals(&node, deep).await)),
             };
             node.tell(from, Mail::Told { token, told: Box::new(told) });
         })

@@ -67,8 +67,28 @@ pub async fn put_all(node: &Rc<Node>, log: u16, messages: Vec<Message>) -> Resul
 /// # Errors
 /// As [`put_all`].
 pub async fn put_here(node: &Node, log: &Log, messages: &[Message]) -> Result<Vec<Ticket>, PutError> {
-    let host = node.settings.store_host;
     let mut tickets = Vec::with_capacity(messages.len());
+    append_here(node, log, messages, &mut tickets).await?;
+    if let Some(last) = tickets.last() {
+        log.safe(last.end).await?;
+    }
+    for message in messages {
+        step!("put_written:{}", message.topic);
+    }
+    Ok(tickets)
+}
+
+/// Appends messages to a log of this executor, and to `tickets` where each of them is; after an error those in front.
+///
+/// # Errors
+/// Why one is not appended.
+pub async fn append_here(
+    node: &Node,
+    log: &Log,
+    messages: &[Message],
+    tickets: &mut Vec<Ticket>,
+) -> Result<(), PutError> {
+    let host = node.settings.store_host;
     for message in messages {
         loop {
             let appended = message.with_draft(host, |draft| log.shard.append(draft, wall_ms()));
@@ -90,13 +110,7 @@ pub async fn put_here(node: &Node, log: &Log, messages: &[Message]) -> Result<Ve
             }
         }
     }
-    if let Some(last) = tickets.last() {
-        log.safe(last.end).await?;
-    }
-    for message in messages {
-        step!("put_written:{}", message.topic);
-    }
-    Ok(tickets)
+    Ok(())
 }
 
 /// Appends two messages to one log so that a crash leaves both or none.

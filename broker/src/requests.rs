@@ -2,7 +2,7 @@
 //! Each handler reads its header and body, asks the tables, has the changes carried out, and answers.
 
 mod client_call;
-mod config;
+pub mod config;
 mod consume;
 mod later;
 pub mod queue;
@@ -140,7 +140,7 @@ async fn serve(control: &Rc<ControlShard>, job: &ControlJob, view: &HeaderView<'
         }
         RequestCode::GET_BROKER_RUNTIME_INFO => Ok(Good::body(runtime_info::table(control).await?.to_vec())),
         RequestCode::GET_BROKER_CONFIG => Ok(config::show(control)),
-        RequestCode::UPDATE_BROKER_CONFIG => config::change(control, &body).await,
+        RequestCode::UPDATE_BROKER_CONFIG => config::change(control, &body).await.map(|()| Good::default()),
         RequestCode::GET_CONSUMER_RUNNING_INFO => client_call::running_info(control, view).await,
         RequestCode::CONSUME_MESSAGE_DIRECTLY => client_call::consume_directly(control, view).await,
         RequestCode::INVOKE_BROKER_TO_GET_CONSUMER_STATUS => client_call::consumer_status(control, view).await,
@@ -183,7 +183,8 @@ async fn ask_all(control: &Rc<ControlShard>, ask: impl Fn() -> Ask) -> Outcome {
 }
 
 async fn carry_out(control: &Rc<ControlShard>, changes: Changes) -> Outcome {
-    control.apply(changes).await.map_err(|why| Refusal::failed(format!("the change is not on disk: {why}")))?;
+    let applied = control.apply_durably(changes).await;
+    applied.map_err(|why| Refusal::failed(format!("the change is in force, but not on disk: {why}")))?;
     Ok(Good::default())
 }
 
@@ -206,7 +207,8 @@ async fn unregister(control: &Rc<ControlShard>, job: &ControlJob, view: &HeaderV
         header.producer_group.as_deref(),
         header.consumer_group.as_deref(),
     );
-    carry_out(control, effects.into()).await
+    control.apply(effects.into()).await.map_err(Refusal::failed)?;
+    Ok(Good::default())
 }
 
 /// Asked by consumers with another expression type than tags, before they start.

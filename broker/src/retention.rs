@@ -207,19 +207,13 @@ async fn drop_some(node: &Rc<Node>, log: &Rc<Log>, situation: &Situation, segmen
     let shard = &log.shard;
     let Some(decision) = decide(&node.settings.retention, situation, segments) else { return };
     // Timers may outlive any segment.
-    let rolled = timer::roll(node, log, decision.before).await;
+    let rolling = timer::roll(node, log, decision.before, segments).await;
     let may_wait = !decision.below_floor && decision.why != Why::Forced;
-    let before = match rolled {
-        Ok(free) if may_wait || free >= decision.before => free,
-        Err(error) if may_wait => {
-            tracing::warn!(shard = %shard.id(), error, "nothing is dropped: timed messages could not be stored anew");
-            return;
-        }
-        Ok(_) | Err(_) => {
-            tracing::warn!(shard = %shard.id(), "timed messages that are not delivered yet are dropped: {}", decision.why);
-            decision.before
-        }
-    };
+    if let Some(error) = rolling.failed.as_ref().filter(|_| may_wait) {
+        tracing::warn!(shard = %shard.id(), error, "nothing is dropped: timed messages could not be stored anew");
+        return;
+    }
+    let before = if may_wait { rolling.free } else { decision.before };
     let (from, to) = (shard.start(), shard.drop_before(before));
     if to <= from {
         return;
@@ -230,6 +224,17 @@ async fn drop_some(node: &Rc<Node>, log: &Rc<Log>, situation: &Situation, segmen
     if decision.below_floor {
         let position = Position::new(shard, situation.floor.unwrap_or(0));
         tracing::warn!(%shard, %position, "messages that delayed or transactional ones still need are dropped: {why}");
+    }
+    let messages = rolling.lost(to);
+    node.served.delayed_dropped(messages);
+    match &rolling.failed {
+        Some(error) => {
+            tracing::warn!(%shard, messages, error, "timed messages that could not be stored anew are dropped before their time: {why}");
+        }
+        None if messages > 0 => {
+            tracing::warn!(%shard, messages, "timed messages that are due within a minute are dropped before their time: {why}");
+        }
+        None => (),
     }
 }
 

@@ -61,11 +61,11 @@ fn day_of(wall_ms: i64, zone: &TimeZone) -> i64 {
 }
 
 /// Asks every executor.
-pub(crate) async fn totals(control: &ControlShard, oldest: bool) -> Result<Totals, Refusal> {
+pub(crate) async fn totals(control: &ControlShard, deep: bool) -> Result<Totals, Refusal> {
     let node = &control.node;
     let mut all = Totals::default();
     for shard in 0..node.post.shards() {
-        match node.ask(shard, Ask::Totals { oldest }).await {
+        match node.ask(shard, Ask::Totals { deep }).await {
             Told::Totals(totals) => all.merge(&totals),
             other => return Err(other.unexpected()),
         }
@@ -151,6 +151,7 @@ impl Facts {
         self.messages(&mut table, history);
         self.waiting(&mut table);
         self.store(&mut table);
+        self.timers(&mut table, history);
         self.own(&mut table);
         table
     }
@@ -222,6 +223,16 @@ impl Facts {
         }
     }
 
+    fn timers(&self, table: &mut Table, history: &History) {
+        put(table, "timerReadBehind", self.totals.timers_left.behind.as_secs());
+        // A timer is in its index in the turn in which it is in the log.
+        put(table, "timerOffsetBehind", 0);
+        put(table, "timerCongestNum", self.totals.timers_left.waiting);
+        let rate = |of: fn(&Flow) -> u64| double(history.rate(WINDOWS[0], of));
+        put(table, "timerEnqueueTps", rate(|f| f.timers.stored));
+        put(table, "timerDequeueTps", rate(|f| f.timers.released));
+    }
+
     fn own(&self, table: &mut Table) {
         let log = &self.totals.log;
         put(table, "ringmqWrites", log.writes.operations);
@@ -234,6 +245,7 @@ impl Facts {
         put(table, "ringmqSegmentsDropped", log.dropped);
         put(table, "ringmqDroppedBytes", log.dropped_bytes);
         put(table, "ringmqDroppedUnread", self.unread);
+        put(table, "ringmqDroppedDelayed", self.totals.dropped_delayed);
     }
 }
 
@@ -269,6 +281,7 @@ fn human_bytes(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::timer::{TimerCounts, TimersLeft};
 
     fn facts() -> Facts {
         Facts {
@@ -290,7 +303,9 @@ mod tests {
         facts.totals.positions = Some((0, 1 << 56));
         let mut history = History::default();
         history.sample(Duration::ZERO, 1, Flow::default());
-        history.sample(Duration::from_secs(4), 1, Flow { put: 10, pulled: 3, pulls_found: 1, pulls_missed: 1 });
+        let timers = TimerCounts { stored: 6, released: 1 };
+        history.sample(Duration::from_secs(4), 1, Flow { put: 10, pulled: 3, pulls_found: 1, pulls_missed: 1, timers });
+        facts.totals.timers_left = TimersLeft { waiting: 5, behind: Duration::from_millis(2999) };
         let table = facts.table(&history);
         let expected = [
             ("putTps", "2.5 2.5 2.5"),
@@ -302,6 +317,11 @@ mod tests {
             ("commitLogDiskRatio", "0.51"),
             ("commitLogDirCapacity", "Total : 1000.0 GiB, Free : 495.0 GiB."),
             ("commitLogMaxOffset", "72057594037927936"),
+            ("timerReadBehind", "2"),
+            ("timerOffsetBehind", "0"),
+            ("timerCongestNum", "5"),
+            ("timerEnqueueTps", "1.5"),
+            ("timerDequeueTps", "0.25"),
             ("remainHowManyDataToFlush", "0 B"),
             ("ringmqFlushSizes", "0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0"),
         ];

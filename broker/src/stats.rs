@@ -10,6 +10,7 @@ use ringmq_engine::{Counters, Position};
 use ringmq_rt::time::now;
 
 use crate::node::Node;
+use crate::timer::{self, TimerCounts, TimersLeft};
 
 /// Time between two sums.
 pub const SAMPLE_PERIOD: Duration = Duration::from_secs(1);
@@ -27,12 +28,18 @@ pub struct Served {
     pulls_found: Cell<u64>,
     pulls_missed: Cell<u64>,
     pulled: Cell<u64>,
+    dropped_delayed: Cell<u64>,
 }
 
 impl Served {
     /// A message was not stored.
     pub fn put_refused(&self) {
         self.refused_puts.set(self.refused_puts.get() + 1);
+    }
+
+    /// So many messages that waited for their time were dropped before it.
+    pub fn delayed_dropped(&self, messages: u64) {
+        self.dropped_delayed.set(self.dropped_delayed.get() + messages);
     }
 
     /// A pull was answered with so many messages.
@@ -56,6 +63,11 @@ pub struct Totals {
     pub pulls_missed: u64,
     /// Messages in the answers to pulls.
     pub pulled: u64,
+    /// Messages that were dropped before the time for which they waited.
+    pub dropped_delayed: u64,
+    pub timers: TimerCounts,
+    /// Where it was asked for.
+    pub timers_left: TimersLeft,
     /// Bytes of log that a power cut could take back.
     pub unflushed: u64,
     /// Sends that wait until their log takes messages again, and how long the first of them has waited.
@@ -75,6 +87,9 @@ impl Totals {
         self.pulls_found += other.pulls_found;
         self.pulls_missed += other.pulls_missed;
         self.pulled += other.pulled;
+        self.dropped_delayed += other.dropped_delayed;
+        self.timers.merge(other.timers);
+        self.timers_left.merge(other.timers_left);
         self.unflushed += other.unflushed;
         self.parked += other.parked;
         self.parked_for = self.parked_for.max(other.parked_for);
@@ -89,14 +104,16 @@ impl Totals {
     }
 }
 
-/// The state of this executor. The oldest message may have to be read from the disk, so it is looked for only if `oldest`.
-pub async fn totals(node: &Node, oldest: bool) -> Totals {
+/// The state of this executor. The oldest message and what its timers have still to do may have to be read from the disk,
+/// so they are looked for only if `deep`.
+pub async fn totals(node: &Node, deep: bool) -> Totals {
     let served = &node.served;
     let mut totals = Totals {
         refused_puts: served.refused_puts.get(),
         pulls_found: served.pulls_found.get(),
         pulls_missed: served.pulls_missed.get(),
         pulled: served.pulled.get(),
+        dropped_delayed: served.dropped_delayed.get(),
         ..Totals::default()
     };
     for log in node.logs() {
@@ -104,7 +121,8 @@ pub async fn totals(node: &Node, oldest: bool) -> Totals {
         let end = stats.marks.appended.offset();
         let at = |offset| Position::new(log.shard.id(), offset).to_wire();
         let (parked, parked_for) = log.parked(now());
-        let oldest_ms = if oldest { oldest_in(&log).await } else { None };
+        let oldest_ms = if deep { oldest_in(&log).await } else { None };
+        let timers_left = if deep { timers_left_in(&log).await } else { TimersLeft::default() };
         totals.merge(&Totals {
             log: stats.counters,
             unflushed: end - stats.marks.flushed.offset(),
@@ -112,6 +130,8 @@ pub async fn totals(node: &Node, oldest: bool) -> Totals {
             parked_for,
             positions: Some((at(stats.start), at(end))),
             oldest_ms,
+            timers: log.timers.counts(),
+            timers_left,
             ..Totals::default()
         });
     }
@@ -125,6 +145,13 @@ async fn oldest_in(log: &crate::log::Log) -> Option<i64> {
     })
 }
 
+async fn timers_left_in(log: &crate::log::Log) -> TimersLeft {
+    timer::left(log).await.unwrap_or_else(|error| {
+        tracing::warn!(shard = %log.shard.id(), %error, "the timers that are left could not be counted");
+        TimersLeft::default()
+    })
+}
+
 /// What rates are told of.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Flow {
@@ -134,12 +161,13 @@ pub struct Flow {
     pub pulls_missed: u64,
     /// Messages in the answers to pulls.
     pub pulled: u64,
+    pub timers: TimerCounts,
 }
 
 impl From<&Totals> for Flow {
     fn from(totals: &Totals) -> Self {
-        let Totals { log, pulls_found, pulls_missed, pulled, .. } = *totals;
-        Self { put: log.appends, pulls_found, pulls_missed, pulled }
+        let Totals { log, pulls_found, pulls_missed, pulled, timers, .. } = *totals;
+        Self { put: log.appends, pulls_found, pulls_missed, pulled, timers }
     }
 }
 

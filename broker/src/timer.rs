@@ -6,6 +6,7 @@
 
 pub mod ask;
 mod clock;
+mod counts;
 pub mod finished;
 pub mod recall;
 mod roll;
@@ -21,7 +22,8 @@ use ringmq_rt::sync::{Either, Event, first};
 use ringmq_rt::{Slice, Task, now, sleep, spawn, step, wall_ms};
 
 use self::clock::TimerClock;
-pub use self::roll::roll;
+pub use self::counts::{TimerCounts, TimersLeft, left};
+pub use self::roll::{Rolling, roll};
 use crate::detour;
 use crate::log::Log;
 use crate::mail::Mail;
@@ -73,6 +75,9 @@ pub struct Timers {
     /// What is not to be delivered, by its time: topic and unique key.
     recalled: RefCell<BTreeMap<u64, HashSet<(String, String)>>>,
     rolled: RefCell<roll::Rolled>,
+    /// Messages that were stored to be released later, and those that were released, since the start.
+    stored: Cell<u64>,
+    released: Cell<u64>,
 }
 
 impl Default for Timers {
@@ -84,6 +89,8 @@ impl Default for Timers {
             earlier: Event::new(),
             recalled: RefCell::default(),
             rolled: RefCell::default(),
+            stored: Cell::new(0),
+            released: Cell::new(0),
         }
     }
 }
@@ -96,6 +103,7 @@ impl Timers {
 
     /// A message was appended that is due then.
     pub fn appended(&self, due_ms: u64) {
+        self.stored.set(self.stored.get() + 1);
         if due_ms < self.planned_ms.get() {
             self.planned_ms.set(due_ms);
             self.earlier.notify();
@@ -206,19 +214,24 @@ async fn deliver_due(node: &Rc<Node>, log: &Rc<Log>, now_ms: u64) -> Result<bool
     }
     let records = read(log, &due).await;
     let mut messages = Vec::with_capacity(due.len());
+    let mut gone = 0;
     for (timed, record) in due.iter().zip(records) {
         // What cannot be read now is not given up: the whole batch is tried again.
         match record? {
             Some(record) => messages.extend(released(node, log, timed, &record)),
-            None => {
-                tracing::warn!(shard = %log.shard.id(), offset = timed.offset, "a timed message is gone and is not delivered");
-            }
+            None => gone += 1,
         }
+    }
+    if gone > 0 {
+        // Retention has counted them.
+        tracing::warn!(shard = %log.shard.id(), messages = gone, "timed messages were dropped as they came due");
     }
     dedup(&mut messages);
     while let Some(home) = messages.first().map(|one: &Released| one.log) {
         let (own, others): (Vec<_>, Vec<_>) = messages.into_iter().partition(|one| one.log == home);
+        let count = own.len() as u64;
         put::put_all(node, home, own.into_iter().map(|one| one.message).collect()).await?;
+        timers.released.set(timers.released.get() + count);
         messages = others;
     }
     timers.done.set(last);

@@ -465,6 +465,16 @@ impl Shard {
         Ok(found.into_iter().map(|entry| Timed { due_ms: entry.key, offset: entry.value }).collect())
     }
 
+    /// How many timed records lie behind `after`. Some that were dropped or stored anew may be among them until a merge of
+    /// the index leaves them out.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub async fn timers_behind(&self, after: Timed) -> Result<u64, ReadError> {
+        let from = runs::Entry { key: after.due_ms, value: after.offset.saturating_add(1) };
+        self.core.indexes.timers.count_from(from).await
+    }
+
     /// Nobody asks any more for records that were due in front of this time.
     pub fn end_timers_before(&self, due_ms: u64) {
         self.core.indexes.timers.end_in_front_of(due_ms);

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::support::eventually;
 use super::support::java::{Client, of};
 use super::support::server::{Cluster, Flush, Make, Settings};
+use super::support::wire::{self, Outgoing};
+use super::support::{eventually, skip};
 use super::{for_each_client, number, text};
 
 for_each_client! {
@@ -16,6 +17,7 @@ for_each_client! {
     the_cluster_list_shows_what_goes_through
     the_brokers_status_is_shown
     the_status_shows_how_far_delay_levels_are
+    the_status_shows_how_far_timers_are
     a_send_without_a_topic_is_refused
     the_configuration_is_changed_while_the_broker_runs
 }
@@ -134,6 +136,34 @@ fn the_status_shows_how_far_delay_levels_are(version: &'static str) {
         let is_listed = Make::under_test() == Make::Ours;
         let last = value("scheduleMessageOffset_18").map_or(!is_listed, |last| last == "0,2");
         (first && last && value("scheduleMessageOffset_2").is_none_or(|unused| unused == "0,0")).then_some(())
+    });
+}
+
+fn the_status_shows_how_far_timers_are(version: &'static str) {
+    if !matches!(Make::under_test(), Make::Ours | Make::Apache("5.3.3")) {
+        return skip("a broker of 4.9 has no timers");
+    }
+    let cluster = Cluster::start(Settings::default());
+    cluster.broker.create_topic("counted", 4);
+    let client = cluster.client(version);
+    let mut connection = cluster.broker.connect();
+    for (queue, delay) in
+        [(0, "TIMER_DELAY_MS\u{1}1000"), (1, "TIMER_DELAY_SEC\u{1}3600"), (2, "TIMER_DELAY_SEC\u{1}3600")]
+    {
+        let properties = format!("{delay}\u{2}UNIQ_KEY\u{1}timer-{queue}");
+        let ext = Outgoing { topic: "counted", queue, properties: &properties, body: b"later" }.ext();
+        let reply = connection.call(wire::SEND_MESSAGE_V2, &ext, b"later").unwrap();
+        assert_eq!(reply.header.code, 0, "{:?}", reply.header.remark);
+    }
+    eventually("the first timer is delivered, and the others wait", Duration::from_secs(60), || {
+        let shown = client.mqadmin(&["brokerStatus", "-n", cluster.namesrv(), "-b", &cluster.broker.address]);
+        let value = |key: &str| -> f64 {
+            let mut pairs = shown.lines().filter_map(|line| line.split_once(": "));
+            let found = pairs.find(|(name, _)| name.trim() == key);
+            found.unwrap_or_else(|| panic!("no {key} in\n{shown}")).1.trim().parse().unwrap()
+        };
+        assert!(value("timerReadBehind") >= 0.0 && value("timerEnqueueTps") >= 0.0 && value("timerDequeueTps") >= 0.0);
+        (value("timerCongestNum") == 2.0 && value("timerOffsetBehind") == 0.0).then_some(())
     });
 }
 

@@ -1,11 +1,9 @@
 //! A disk that is full: sends are refused in RocketMQ's words, reads go on, and room brings the sends back.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use super::alone;
+use super::support::disk::Disk;
 use super::support::server::{Cluster, Make, Settings};
 use super::support::wire::{self, Outgoing, records};
 use super::support::{eventually, skip};
@@ -13,50 +11,6 @@ use super::support::{eventually, skip};
 const TOPIC: &str = "full_topic";
 const DISK_MIB: u64 = 640;
 const BALLAST_MIB: u64 = 256;
-
-/// A file system of its own on a file, mounted where the broker will keep its store.
-struct Disk {
-    mounted: PathBuf,
-}
-
-fn run(program: &str, args: &[&str]) -> Result<(), String> {
-    let result = Command::new(program).args(args).output().map_err(|e| format!("{program}: {e}"))?;
-    let said = String::from_utf8_lossy(&result.stderr).trim().to_owned();
-    if result.status.success() { Ok(()) } else { Err(format!("{program}: {said}")) }
-}
-
-impl Disk {
-    fn mount(image: &Path, at: &Path) -> Result<Disk, String> {
-        let file = fs::File::create(image).map_err(|e| e.to_string())?;
-        file.set_len(DISK_MIB << 20).map_err(|e| e.to_string())?;
-        let (image, folder) = (image.display().to_string(), at.display().to_string());
-        run("mkfs.ext4", &["-q", "-m", "0", &image])?;
-        fs::create_dir_all(at).map_err(|e| e.to_string())?;
-        run("mount", &["-o", "loop", &image, &folder])?;
-        Ok(Disk { mounted: at.to_owned() })
-    }
-
-    fn ballast(&self) -> PathBuf {
-        self.mounted.join("ballast")
-    }
-
-    /// Takes room that can be given back.
-    fn take(&self) {
-        let size = (BALLAST_MIB << 20).to_string();
-        run("fallocate", &["-l", &size, &self.ballast().display().to_string()]).unwrap();
-    }
-
-    fn give_back(&self) {
-        fs::remove_file(self.ballast()).unwrap();
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // Lazily: the broker that has its store here may not have been reaped yet.
-        let _stays_until_reboot = run("umount", &["-l", &self.mounted.display().to_string()]);
-    }
-}
 
 #[test]
 fn a_full_disk_refuses_sends_serves_reads_and_recovers() {
@@ -66,11 +20,11 @@ fn a_full_disk_refuses_sends_serves_reads_and_recovers() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let store = Cluster::store_in(folder.path());
-    let disk = match Disk::mount(&folder.path().join("disk.img"), &store) {
+    let disk = match Disk::mount(&folder.path().join("disk.img"), &store, DISK_MIB) {
         Ok(disk) => disk,
         Err(reason) => return skip(&format!("a small disk cannot be mounted: {reason}")),
     };
-    disk.take();
+    disk.take(BALLAST_MIB);
     let properties = vec![("mappedFileSizeCommitLog", (32 << 20).to_string())];
     let settings = Settings { properties, ..Settings::default() };
     let cluster = Cluster::in_folder(folder, Make::Ours, settings);

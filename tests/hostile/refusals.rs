@@ -1,7 +1,11 @@
 //! Whole frames that ask for what must not be: refused with a code and a reason, on a connection that goes on.
 
+use std::fs;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+
 use super::bystander::TOPIC;
-use super::support::server::Settings;
+use super::support::server::{Broker, Make, NameServer, Settings};
+use super::support::skip;
 use super::support::wire::{self, Connection, Frame, Outgoing};
 use super::{MIB, alone, cluster, strict, under};
 
@@ -140,4 +144,52 @@ fn a_batch_that_lies_is_refused() {
             }
         }
     });
+}
+
+/// An address of this machine that others reach it by; nothing is sent.
+fn other_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
+    Some(socket.local_addr().ok()?.ip()).filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
+}
+
+const UPDATE_BROKER_CONFIG: i32 = 25;
+const GET_BROKER_CONFIG: i32 = 26;
+/// All that change the broker.
+const CHANGES: [i32; 12] = [17, 200, 207, 215, 222, 314, 309, 323, 306, 316, 329, UPDATE_BROKER_CONFIG];
+
+#[test]
+fn changes_from_another_host_are_refused() {
+    if Make::under_test() != Make::Ours {
+        return skip("Apache's broker takes changes from anywhere");
+    }
+    let Some(ip) = other_address() else {
+        return skip("the machine has no address beside the loopback one");
+    };
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let namesrv = NameServer::start(Make::Ours, folder.path());
+    let broker = Broker::start(Make::Ours, folder.path(), "broker-a", &namesrv.address, Settings::default());
+    let port = broker.address.parse::<SocketAddr>().unwrap().port();
+    let mut far = Connection::open(SocketAddr::new(ip, port)).unwrap();
+    assert_eq!(far.stream().local_addr().unwrap().ip(), ip, "the broker sees another address than its own loopback");
+    let mut near = broker.connect();
+    let shown = |connection: &mut Connection| connection.call(GET_BROKER_CONFIG, &[], &[]).unwrap();
+    let (file, before) = (fs::read_to_string(broker.configuration()).unwrap(), shown(&mut near));
+    let change = b"fileReservedTime=7\n";
+    for code in CHANGES {
+        let reply = far.call(code, &[], change).unwrap();
+        refused(&reply, &[16]);
+        let remark = format!("request {code} changes the broker and is accepted from the loopback address only");
+        assert_eq!(reply.header.remark.as_deref(), Some(&*remark));
+    }
+    assert_eq!(fs::read_to_string(broker.configuration()).unwrap(), file, "a refused change is in the file");
+    let after = shown(&mut far);
+    assert_eq!((after.header.code, after.body), (0, before.body), "whoever may look sees what was before");
+    assert_eq!(
+        near.call(UPDATE_BROKER_CONFIG, &[], change).unwrap().header.code,
+        0,
+        "the same from the loopback address"
+    );
+    assert!(fs::read_to_string(broker.configuration()).unwrap().contains("fileReservedTime=7"));
 }

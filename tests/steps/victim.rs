@@ -88,9 +88,13 @@ impl Victim {
         Victim::of(at, Settings { flush: Flush::Sync, shards: 1, properties, env })
     }
 
-    fn of(at: At, mut settings: Settings) -> Victim {
+    fn of(at: At, settings: Settings) -> Victim {
+        Victim::in_folder(tempfile::tempdir().unwrap(), at, settings)
+    }
+
+    pub(crate) fn in_folder(folder: tempfile::TempDir, at: At, mut settings: Settings) -> Victim {
         settings.env.push(at.env());
-        let cluster = Cluster::of(Make::Ours, settings);
+        let cluster = Cluster::in_folder(folder, Make::Ours, settings);
         cluster.broker.create_topic(TOPIC, 1);
         Victim { cluster, at, died_ms: 0 }
     }

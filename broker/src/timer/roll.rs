@@ -1,10 +1,12 @@
 //! Timers that outlive the segment in which they lie: before it is dropped they are stored anew at the end of the log.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use ringmq_engine::{Position, QueueOffset, ReadRequest, ReadStatus};
+use ringmq_engine::{Position, QueueOffset, ReadRequest, ReadStatus, SegmentInfo};
 use ringmq_protocol::message::Record;
 use ringmq_protocol::{names, properties};
+use ringmq_rt::step;
 
 use crate::detour::own_queue;
 use crate::log::Log;
@@ -45,23 +47,51 @@ impl Rolled {
     }
 }
 
+/// What is left in front of a log offset, once the timers there were looked at.
+#[derive(Debug)]
+pub struct Rolling {
+    /// Log offset of the first timer that still has to come, up to which nothing needs the log any more; or the offset.
+    pub free: u64,
+    /// Why not all that could be stored anew are, or not all were looked at.
+    pub failed: Option<String>,
+    /// Timers that still have to come and are nowhere else, by the end of their segment.
+    left: BTreeMap<u64, u64>,
+}
+
+impl Rolling {
+    /// Timers that are lost if the log begins at `start`.
+    pub fn lost(&self, start: u64) -> u64 {
+        self.left.range(..=start).map(|(_, count)| count).sum()
+    }
+
+    fn leave(&mut self, segments: &[SegmentInfo], offset: u64) {
+        self.free = self.free.min(offset);
+        let segment = segments.iter().find(|segment| offset < segment.end);
+        *self.left.entry(segment.map_or(u64::MAX, |segment| segment.end)).or_default() += 1;
+    }
+}
+
 /// Stores every timer anew that lies in front of the log offset `before` and is not delivered, except those that are due
-/// soon. Returns the log offset of the first of these, up to which nothing needs the log any more, or `before`.
-///
-/// # Errors
-/// Why one could not be stored.
-pub async fn roll(node: &Rc<Node>, log: &Rc<Log>, before: u64) -> Result<u64, String> {
+/// soon. `segments` are those that are full. Once one cannot be stored, those behind it are only counted.
+pub async fn roll(node: &Rc<Node>, log: &Rc<Log>, before: u64, segments: &[SegmentInfo]) -> Rolling {
+    let mut rolling = Rolling { free: before, failed: None, left: BTreeMap::new() };
     let Some(queue_id) = own_queue(node, names::TIMER_TOPIC, u16::from(log.shard.id().get()), 0) else {
-        return Ok(before);
+        return rolling;
     };
     let mut offset = log.shard.min_offset(names::TIMER_TOPIC, queue_id);
-    let (mut rolled, mut free) = (0, before);
+    let mut rolled = 0;
     let until_ms = log.timers.now_ms().saturating_add(SOON_MS);
     loop {
         let request =
             ReadRequest { topic: names::TIMER_TOPIC, queue_id, offset, max_messages: 128, max_bytes: 1 << 20 };
-        let batch = log.shard.read_cold(request, &mut |_| true).await.map_err(|error| error.to_string())?;
-        let mut anew = Vec::new();
+        let batch = match log.shard.read_cold(request, &mut |_| true).await {
+            Ok(batch) => batch,
+            Err(error) => {
+                rolling.failed = Some(error.to_string());
+                break;
+            }
+        };
+        let (mut anew, mut offsets) = (Vec::new(), Vec::new());
         let mut passed = false;
         for slice in &batch.records {
             let Ok((record, _)) = Record::parse(slice) else { continue };
@@ -74,15 +104,19 @@ pub async fn roll(node: &Rc<Node>, log: &Rc<Log>, before: u64) -> Result<u64, St
             let Some(due_ms) = due_ms else { continue };
             let known = log.timers.rolled.borrow().left_until_ms(position.offset());
             if due_ms > known.unwrap_or(until_ms) {
-                if known.is_none() {
-                    anew.extend(again(slice));
+                if known.is_none()
+                    && let Some(message) = again(slice)
+                {
+                    anew.push(message);
+                    offsets.push(position.offset());
                 }
             } else if due_ms > log.timers.finished_ms() {
-                free = free.min(position.offset());
+                rolling.leave(segments, position.offset());
             }
         }
-        rolled += anew.len();
-        put::put_here(node, log, &anew).await.map_err(|error| error.to_string())?;
+        let stored = if rolling.failed.is_none() { store(node, log, &anew, &mut rolling.failed).await } else { 0 };
+        rolled += stored;
+        offsets[stored..].iter().for_each(|offset| rolling.leave(segments, *offset));
         let goes_on = match batch.status {
             ReadStatus::Found => !passed,
             ReadStatus::OffsetTooSmall => batch.next > offset,
@@ -93,11 +127,30 @@ pub async fn roll(node: &Rc<Node>, log: &Rc<Log>, before: u64) -> Result<u64, St
         }
         offset = QueueOffset(batch.next.0);
     }
-    log.timers.rolled.borrow_mut().note(log.shard.start(), before, until_ms);
+    if rolling.failed.is_none() {
+        log.timers.rolled.borrow_mut().note(log.shard.start(), before, until_ms);
+    }
     if rolled > 0 {
         tracing::info!(shard = %log.shard.id(), rolled, before, "stored timed messages anew, their segment goes");
     }
-    Ok(free)
+    rolling
+}
+
+/// Stores messages in this order; how many of them are stored.
+async fn store(node: &Node, log: &Log, messages: &[Message], failed: &mut Option<String>) -> usize {
+    let mut tickets = Vec::with_capacity(messages.len());
+    if let Err(error) = put::append_here(node, log, messages, &mut tickets).await {
+        *failed = Some(error.to_string());
+    }
+    let Some(last) = tickets.last() else { return 0 };
+    if let Err(error) = log.safe(last.end).await {
+        *failed = Some(error.to_string());
+        return 0;
+    }
+    for message in &messages[..tickets.len()] {
+        step!("put_written:{}", message.topic);
+    }
+    tickets.len()
 }
 
 fn again(record: &ringmq_rt::Slice) -> Option<Message> {
@@ -110,6 +163,18 @@ fn again(record: &ringmq_rt::Slice) -> Option<Message> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_lost_is_what_lies_in_the_segments_that_go() {
+        let segment = |base, end| SegmentInfo { base, end, last_store_ms: 0 };
+        let segments = [segment(0, 100), segment(100, 200), segment(200, 300)];
+        let mut rolling = Rolling { free: 300, failed: None, left: BTreeMap::new() };
+        for offset in [150, 99, 100, 299] {
+            rolling.leave(&segments, offset);
+        }
+        assert_eq!(rolling.free, 99);
+        assert_eq!([0, 100, 200, 300].map(|start| rolling.lost(start)), [0, 1, 3, 4]);
+    }
 
     #[test]
     fn a_timer_is_held_to_the_look_that_first_passed_it() {

@@ -9,7 +9,7 @@ use crate::error::ReadError;
 
 use super::Runs;
 use super::file::Run;
-use super::format::{Block, Entry};
+use super::format::{BLOCK_ENTRIES, Block, Entry};
 
 impl Runs {
     /// The `count` greatest values of a key that are below `below`, greatest first; fewer where an entry is there twice.
@@ -128,6 +128,37 @@ impl Runs {
             number += 1;
         }
         Ok(())
+    }
+
+    /// How many entries there are from `from` on: without reading them, so what leads nowhere any more counts until a merge
+    /// drops it, and an entry that is there twice counts twice.
+    ///
+    /// # Errors
+    /// A run cannot be read.
+    pub(crate) async fn count_from(&self, from: Entry) -> Result<u64, ReadError> {
+        let (runs, floor) = (self.runs.borrow().clone(), self.floor.get());
+        let mut count = self.table.borrow().count_from(from, floor);
+        for run in runs {
+            if run.head.entries == 0 || run.head.last < from || run.head.values.1 < floor {
+                continue;
+            }
+            match self.count_in(&run, from).await {
+                Ok(more) => count += more,
+                Err(error) => {
+                    self.noticed(&run, &error).await;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(count)
+    }
+
+    async fn count_in(&self, run: &Rc<Run>, from: Entry) -> Result<u64, ReadError> {
+        let number = self.block_of(run, from).await?;
+        let bytes = self.block(run, number).await?;
+        // Every block but the last is full.
+        let in_front = u64::from(number) * BLOCK_ENTRIES as u64 + Block::trust(&bytes).before(from) as u64;
+        Ok(run.head.entries.saturating_sub(in_front))
     }
 
     /// The last block that begins with `entry` or in front of it; the first if all begin behind it.

@@ -195,6 +195,16 @@ impl Table {
             }
         }
     }
+
+    /// How many entries there are from `from` on with values from `floor` on.
+    pub(crate) fn count_from(&self, from: Entry, floor: u64) -> u64 {
+        let wanted = |entry: &&Entry| **entry >= from && entry.value >= floor;
+        let closed = self.closed.iter().map(|piece| {
+            let start = if piece.sorted { piece.entries.partition_point(|entry| *entry < from) } else { 0 };
+            piece.entries[start..].iter().filter(wanted).count()
+        });
+        (closed.sum::<usize>() + self.open.iter().filter(wanted).count()) as u64
+    }
 }
 
 fn newest_unsorted(entries: &[Entry], key: u64, below: u64, count: usize, out: &mut Vec<u64>) {

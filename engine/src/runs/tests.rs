@@ -89,6 +89,11 @@ fn random_entries_are_all_found_wherever_they_are() {
                 let inside = |entry: &&Entry| from <= entry.key && entry.key <= to;
                 let expect: Vec<Entry> = model.iter().filter(live).filter(inside).copied().collect();
                 assert_eq!(stretch(&runs, from, to, step).await, expect, "seed {seed} round {round} {from} to {to}");
+                let behind = Entry { key: from, value: rng.below(at + 1) };
+                let count = usize::try_from(runs.count_from(behind).await.unwrap()).unwrap();
+                let (all, live) = (model.range(behind..).count(), model.range(behind..).filter(live).count());
+                assert!((live..=all).contains(&count), "seed {seed} round {round}: {count} is not {live} to {all}");
+                assert!(floor > 0 || count == all, "seed {seed} round {round}: {count} of {all}");
             }
             assert!(runs.stats().runs > 0);
         });

@@ -1,0 +1,50 @@
+//! A small disk that a test fills.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A file system of its own on a file, mounted where the broker will keep its store.
+pub(crate) struct Disk {
+    mounted: PathBuf,
+}
+
+fn run(program: &str, args: &[&str]) -> Result<(), String> {
+    let result = Command::new(program).args(args).output().map_err(|e| format!("{program}: {e}"))?;
+    let said = String::from_utf8_lossy(&result.stderr).trim().to_owned();
+    if result.status.success() { Ok(()) } else { Err(format!("{program}: {said}")) }
+}
+
+impl Disk {
+    /// Makes one of `mib` MiB in the file `image` and mounts it at `at`, which only root may.
+    pub(crate) fn mount(image: &Path, at: &Path, mib: u64) -> Result<Disk, String> {
+        let file = fs::File::create(image).map_err(|e| e.to_string())?;
+        file.set_len(mib << 20).map_err(|e| e.to_string())?;
+        let (image, folder) = (image.display().to_string(), at.display().to_string());
+        run("mkfs.ext4", &["-q", "-m", "0", &image])?;
+        fs::create_dir_all(at).map_err(|e| e.to_string())?;
+        run("mount", &["-o", "loop", &image, &folder])?;
+        Ok(Disk { mounted: at.to_owned() })
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.mounted.join("ballast")
+    }
+
+    /// Takes room that can be given back.
+    pub(crate) fn take(&self, mib: u64) {
+        let size = (mib << 20).to_string();
+        run("fallocate", &["-l", &size, &self.ballast().display().to_string()]).unwrap();
+    }
+
+    pub(crate) fn give_back(&self) {
+        fs::remove_file(self.ballast()).unwrap();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Lazily: the broker that has its store here may not have been reaped yet.
+        let _stays_until_reboot = run("umount", &["-l", &self.mounted.display().to_string()]);
+    }
+}
