@@ -32,41 +32,40 @@ mod query;
 mod retention;
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
+use support::turn::Turn;
 
-/// Runs a scenario as one test for each client version.
+/// Runs a scenario as one test for each client version, together with others unless it is listed behind `; alone`.
 macro_rules! for_each_client {
-    ($($name:ident)*) => {
+    ($($name:ident)* $(; alone $($single:ident)*)?) => {
         mod client_4_9_8 {
-            $(#[test]
-            fn $name() {
-                crate::with_client("4.9.8", super::$name);
-            })*
+            crate::tests_with! { "4.9.8" together $($name)* }
+            $(crate::tests_with! { "4.9.8" alone $($single)* })?
         }
         mod client_5_3_3 {
-            $(#[test]
-            fn $name() {
-                crate::with_client("5.3.3", super::$name);
-            })*
+            crate::tests_with! { "5.3.3" together $($name)* }
+            $(crate::tests_with! { "5.3.3" alone $($single)* })?
         }
     };
 }
 pub(crate) use for_each_client;
 
-/// A scenario's JVMs and servers have the machine to themselves: what they wait for is bounded in seconds.
-static ALONE: Mutex<()> = Mutex::new(());
-
-fn alone() -> MutexGuard<'static, ()> {
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+macro_rules! tests_with {
+    ($version:literal $turn:ident $($name:ident)*) => {
+        $(#[test]
+        fn $name() {
+            crate::with_client($version, crate::support::turn::$turn, super::$name);
+        })*
+    };
 }
+pub(crate) use tests_with;
 
-fn with_client(version: &'static str, scenario: fn(&'static str)) {
+fn with_client(version: &'static str, turn: fn() -> Turn, scenario: fn(&'static str)) {
     if let Some(reason) = support::java::missing() {
         return support::skip(&reason);
     }
-    let _alone = alone();
+    let _turn = turn();
     scenario(version);
 }
 

@@ -15,7 +15,6 @@ mod load;
 #[path = "crash/oracle.rs"]
 mod oracle;
 
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -23,9 +22,7 @@ use load::Load;
 use oracle::{Oracle, QUEUES, TOPIC};
 use support::dice::Dice;
 use support::server::{Cluster, Flush, Make, Settings, timed};
-
-/// The two runs would slow each other down, and a kill in the middle of nothing proves nothing.
-static ALONE: Mutex<()> = Mutex::new(());
+use support::turn;
 
 fn rounds() -> u32 {
     let default = if support::in_ci() { 20 } else { 3 };
@@ -52,7 +49,8 @@ fn run(flush: Flush, drops: bool) {
     {
         return support::skip(&reason);
     }
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    // Two runs would slow each other down, and a kill in the middle of nothing proves nothing.
+    let _alone = turn::alone();
     let mut dice = Dice::from_variable("RINGMQ_CRASH_SEED");
     let properties = if drops { dropping() } else { Vec::new() };
     let mut cluster = Cluster::start(Settings { flush, properties, ..Settings::default() });

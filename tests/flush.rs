@@ -13,11 +13,12 @@ mod page;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use support::process::Process;
+// Each run takes all cores.
+use support::turn::alone;
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -27,13 +28,6 @@ const LABELS: [&str; 2] = ["ASYNC_FLUSH", "SYNC_FLUSH"];
 const SHORT: &str = "--seconds 0.6 --warmup 0.2 --rate 500 --wait sleep";
 const WITH_THE_REST: &str = "--closed-seconds 0.3 --device-seconds 0.4";
 const ROUNDS_ONLY: &str = "--closed-seconds 0 --device-seconds 0";
-
-/// Each run takes all cores.
-static ALONE: Mutex<()> = Mutex::new(());
-
-fn alone() -> MutexGuard<'static, ()> {
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// A folder for a run, on the disk that the build is on.
 struct Folder(TempDir);

@@ -37,10 +37,10 @@ mod tokens;
 mod transaction;
 
 use std::collections::BTreeSet;
-use std::sync::{Condvar, Mutex, PoisonError};
 
 use scene::{Scene, Setup};
 use support::server::Make;
+use support::turn;
 
 /// A client's version, and the version of Apache's broker that it is recorded with.
 const PAIRS: [(&str, &str); 2] = [("4.9.8", "4.9.7"), ("5.3.3", "5.3.3")];
@@ -77,34 +77,6 @@ macro_rules! scenarios_of_5 {
 }
 pub(crate) use scenarios_of_5;
 
-/// How many scenarios run at one time. Two of RingMQ's wait for their delays more than they work; Apache's servers
-/// need the machine for themselves.
-struct Stages {
-    taken: Mutex<usize>,
-    left: Condvar,
-}
-
-static STAGES: Stages = Stages { taken: Mutex::new(0), left: Condvar::new() };
-
-/// A place on one of the stages, until it is dropped.
-struct Place;
-
-impl Place {
-    fn take(limit: usize) -> Place {
-        let taken = STAGES.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut taken = STAGES.left.wait_while(taken, |taken| *taken >= limit).unwrap_or_else(PoisonError::into_inner);
-        *taken += 1;
-        Place
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        *STAGES.taken.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-        STAGES.left.notify_one();
-    }
-}
-
 fn play(name: &str, client: &'static str, scenario: fn(Setup) -> Scene) {
     if let Some(reason) = support::java::missing() {
         return support::skip(&reason);
@@ -115,7 +87,7 @@ fn play(name: &str, client: &'static str, scenario: fn(Setup) -> Scene) {
         eprintln!("skipped: {name} with {client} is recorded with Apache's {server}");
         return;
     }
-    let _place = Place::take(if make == Make::Ours { 2 } else { 1 });
+    let _turn = turn::together();
     let golden = compare::Golden { server, client, scenario: name };
     let seen = scenario(Setup { client }).end();
     match make {

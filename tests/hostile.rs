@@ -19,18 +19,11 @@ mod frames;
 #[path = "hostile/refusals.rs"]
 mod refusals;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use support::server::{Cluster, Make, Settings};
+// Memory is measured and delays are bounded, so the tests do not run side by side.
+use support::turn::alone;
 
 const MIB: u64 = 1 << 20;
-
-/// Memory is measured and delays are bounded, so the tests do not run side by side.
-static ALONE: Mutex<()> = Mutex::new(());
-
-fn alone() -> MutexGuard<'static, ()> {
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Whether the server under test owes everything that is asked for here.
 fn strict() -> bool {

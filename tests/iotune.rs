@@ -8,24 +8,18 @@ mod support;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use support::process::Process;
+// Each run keeps every core busy, so they do not run side by side.
+use support::turn::alone;
 use support::{eventually, skip};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 const METHODS: [&str; 3] = ["thread", "ringDsync", "ringWriteThenSync"];
-
-/// Each run keeps every core busy, so they do not run side by side.
-static ALONE: Mutex<()> = Mutex::new(());
-
-fn alone() -> MutexGuard<'static, ()> {
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// A folder on the disk that holds the sources: the usual temporary folder may be memory.
 fn folder() -> TempDir {

@@ -14,6 +14,7 @@ use std::io;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use support::dice::Dice;
 use support::eventually;
 use support::server::{Cluster, Flush, Settings};
 use support::wire::{self, Connection, Outgoing, Record, records};
@@ -56,18 +57,6 @@ fn wall_ms() -> i64 {
 
 fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).map_or(default, |text| text.parse().unwrap())
-}
-
-/// Numbers that a printed seed brings back.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % bound
-    }
 }
 
 fn properties(kind: Kind, name: &str) -> String {
@@ -218,9 +207,7 @@ fn audit(sent: &[Sent], topic: &[Record], retry: &[Record]) -> usize {
 
 #[test]
 fn what_is_to_come_survives_kills() {
-    let seed = number("RINGMQ_LATER_SEED", u64::try_from(wall_ms()).unwrap());
-    println!("RINGMQ_LATER_SEED={seed}");
-    let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    let mut dice = Dice::from_variable("RINGMQ_LATER_SEED");
     let rounds = number("RINGMQ_LATER_ROUNDS", if support::in_ci() { 6 } else { 2 });
     let properties = vec![
         ("messageDelayLevel", "1s 2s 3s".to_owned()),
@@ -236,7 +223,7 @@ fn what_is_to_come_survives_kills() {
         let workers: Vec<JoinHandle<Vec<Sent>>> = (0..4)
             .map(|worker| {
                 let (address, mark) = (cluster.broker.address.clone(), format!("r{round}w{worker}"));
-                let dice = Dice(dice.below(u64::MAX) | 1);
+                let dice = Dice::seeded(dice.below(u64::MAX));
                 thread::spawn(move || work(&address, dice, &mark))
             })
             .collect();

@@ -20,23 +20,18 @@ mod java;
 mod produce;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use ringmq_client::{
     Consumed, NameServers, Producer, ProducerOptions, PushConsumer, PushOptions, ReceivedMessage, StartAt,
 };
 use support::server::{Cluster, Flush, Settings};
+// Servers and JVMs have the machine to themselves: what they wait for is bounded in seconds.
+use support::turn::alone;
 
 /// How long a message may take that has nothing to wait for but a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Servers and JVMs have the machine to themselves: what they wait for is bounded in seconds.
-static ALONE: Mutex<()> = Mutex::new(());
-
-fn alone() -> MutexGuard<'static, ()> {
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// A broker with levels that a test can wait for (the third is the first retry's), which asks early about transactions.
 fn cluster() -> Cluster {

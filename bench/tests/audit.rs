@@ -6,7 +6,7 @@
 mod played;
 
 use clap::Parser;
-use played::{Cli, Played, Plays, check_finding, record, reply_to, run, topic_config};
+use played::{Cli, Plays, Served, check_finding, record, reply_to, run, topic_config};
 use ringmq_protocol::batch::BatchReader;
 use ringmq_protocol::command::Command;
 
@@ -106,18 +106,18 @@ impl Broker {
 }
 
 impl Plays for Broker {
-    fn play(&mut self, request: &Command, content: &[u8]) -> Played {
+    fn play(&mut self, request: &Command, content: &[u8]) -> Served {
         if self.fault == Fault::Dies && self.sends >= 100 {
-            return Played::HangUp;
+            return Served::HangUp;
         }
         if self.fault == Fault::Silent && request.code == 310 {
-            return Played::Silence;
+            return Served::Silence;
         }
         match self.answer(request, content) {
-            Some((reply, body)) => Played::Answer(reply, body),
+            Some((reply, body)) => Served::Answer(reply, body),
             // Nobody waits for it.
-            None if request.is_oneway() => Played::Silence,
-            None => Played::HangUp,
+            None if request.is_oneway() => Served::Silence,
+            None => Served::HangUp,
         }
     }
 }

@@ -2,12 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
-#[expect(dead_code, reason = "each test program uses its own part of the played broker")]
 mod played;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use played::{Played, Plays, check_finding, record, reply_to, run, topic_config};
+use played::{Plays, Served, check_finding, record, reply_to, run, topic_config};
 use ringmq_protocol::command::Command;
 
 /// How the broker fails, if it does.
@@ -103,7 +102,7 @@ impl Broker {
 }
 
 impl Plays for Broker {
-    fn play(&mut self, request: &Command, content: &[u8]) -> Played {
+    fn play(&mut self, request: &Command, content: &[u8]) -> Served {
         let mut reply = reply_to(request);
         let mut body = Vec::new();
         let number = |name| request.ext(name).unwrap().parse::<usize>().unwrap();
@@ -147,7 +146,7 @@ impl Plays for Broker {
             }
             other => panic!("code {other}"),
         }
-        Played::Answer(reply, body)
+        Served::Answer(reply, body)
     }
 }
 

@@ -122,7 +122,6 @@ impl std::fmt::Display for Why {
 pub struct Decision {
     /// Log offset in front of which everything goes.
     pub before: u64,
-    pub segments: usize,
     pub why: Why,
     /// Somebody needs some of it.
     pub below_floor: bool,
@@ -151,17 +150,17 @@ pub fn decide(policy: &Policy, at: &Situation, segments: &[SegmentInfo]) -> Opti
     });
     let mut freed = 0;
     let (mut decision, mut below_floor) = (None, false);
-    for (at_most, segment) in segments.iter().take(policy.batch).enumerate() {
+    for segment in segments.iter().take(policy.batch) {
         let expired = segment.last_store_ms.saturating_add(reserved) <= at.now_ms;
         // One goes in any case: the disk is too full with what there is.
-        let needed = forced && (freed < too_much || at_most == 0);
+        let needed = forced && (freed < too_much || decision.is_none());
         let floor = at.floor.is_some_and(|floor| segment.end > floor);
         if !needed && (!expired || floor) {
             break;
         }
         below_floor |= floor;
         freed += segment.end - segment.base;
-        decision = Some(Decision { before: segment.end, segments: at_most + 1, why, below_floor });
+        decision = Some(Decision { before: segment.end, why, below_floor });
     }
     decision
 }

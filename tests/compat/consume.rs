@@ -10,14 +10,15 @@ use super::support::server::{Cluster, Settings};
 use super::{assert_same_messages, for_each_client, identity, names, number, text};
 
 for_each_client! {
-    two_members_share_the_queues_and_one_inherits
-    a_waiting_consumer_hears_of_a_message_at_once
     a_tag_filter_lets_only_its_tags_through
     a_lite_pull_consumer_gets_everything
     a_lite_pull_consumer_seeks_in_assigned_queues
     a_plain_pull_tells_its_offsets
     an_orderly_consumer_keeps_the_order
     a_lock_has_one_owner
+    ; alone
+    two_members_share_the_queues_and_one_inherits
+    a_waiting_consumer_hears_of_a_message_at_once
 }
 
 /// The queues that a consumer's last word says it has.
@@ -82,8 +83,9 @@ fn a_waiting_consumer_hears_of_a_message_at_once(version: &'static str) {
     let sent = client.run("send", &[&target[..], &[("count", "20"), ("prefix", "timed")]].concat());
     let asked = std::time::Instant::now();
     let received = consumer.wait_messages(1 + sent.len());
+    // A pull is held for 15 seconds. The sender took some of them.
     assert!(
-        asked.elapsed() < Duration::from_secs(3),
+        asked.elapsed() < Duration::from_secs(8),
         "held pulls are answered when messages come, not when their time is over"
     );
     assert_eq!(received.len(), 21);
@@ -203,7 +205,7 @@ fn a_lock_has_one_owner(version: &'static str) {
     };
     let answer = |driver: &mut Driver, line: &str, event: &str, nth: usize| {
         driver.say(line);
-        driver.wait_for(line, Duration::from_secs(10), |lines| of(lines, event).get(nth).cloned())
+        driver.wait_for(line, Duration::from_secs(40), |lines| of(lines, event).get(nth).cloned())
     };
     let (mut one, mut other) = (member("one"), member("other"));
     assert_eq!(answer(&mut one, "lock 0", "lock", 0)["granted"], true);

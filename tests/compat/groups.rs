@@ -170,9 +170,12 @@ fn sends_and_receipts_are_traced(version: &'static str) {
     cluster.broker.create_topic("traced_topic", 2);
     let client = cluster.client(version);
     let target = [("namesrv", cluster.namesrv()), ("topic", "traced_topic"), ("trace", "true")];
-    let sent = client.run("send", &[&target[..], &[("count", "3")]].concat());
-    let options = [("group", "traced_group"), ("count", "3")];
-    client.run("push", &[&target[..], &options].concat());
+    // Clients send their traces some time after what they trace, and one that ends gives that half a second.
+    let sender = client.start("send", &[&target[..], &[("count", "3"), ("stay", "true")]].concat());
+    let receiver = client.start("push", &[&target[..], &[("group", "traced_group")]].concat());
+    receiver.wait_messages(3);
+    let sent = of(&sender.lines(), "sent");
+    assert_eq!(sent.len(), 3, "{sent:?}");
     let wanted: BTreeSet<String> = sent.iter().map(|line| text(line, "msgId").to_owned()).collect();
     let trace = [("namesrv", cluster.namesrv()), ("topic", "RMQ_SYS_TRACE_TOPIC"), ("queue", "0"), ("max", "32")];
     eventually("every message has its traces", Duration::from_secs(40), || {
@@ -186,6 +189,8 @@ fn sends_and_receipts_are_traced(version: &'static str) {
         let has = |kind: &str| kinds.iter().any(|name| name.starts_with(kind));
         (wanted.is_subset(&keys) && has("Pub") && has("SubBefore")).then_some(())
     });
+    sender.stop();
+    receiver.stop();
 }
 
 fn a_group_that_may_not_consume_is_told(version: &'static str) {

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use super::assert_same_messages;
 use super::support::java::{self, of};
 use super::support::server::{self, Broker, Make, NameServer, Settings};
+use super::support::turn::alone;
 use super::support::{eventually, skip};
-use super::{alone, assert_same_messages};
 
 /// A mixed deployment needs two makes; when the run is against Apache's servers, both are Apache's, of two versions.
 fn pairs() -> Vec<(Make, Make)> {
@@ -46,7 +47,7 @@ fn a_broker_works_under_the_other_makes_name_server() {
         carries_messages(folder.path(), &namesrv.address, &broker, &index.to_string());
         // A broker that says goodbye, or whose connection closes, is gone from the route at once.
         broker.terminate();
-        eventually("the broker is gone from the route", Duration::from_secs(15), || {
+        eventually("the broker is gone from the route", Duration::from_secs(40), || {
             let table = server::cluster(&namesrv.address)?["brokerAddrTable"].clone();
             table.as_object().is_none_or(serde_json::Map::is_empty).then_some(())
         });

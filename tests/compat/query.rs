@@ -173,13 +173,15 @@ fn the_trace_of_a_message_is_found_by_its_id(version: &'static str) {
     cluster.broker.create_topic("traced", 1);
     let client = cluster.client(version);
     let target = [("namesrv", cluster.namesrv()), ("topic", "traced"), ("trace", "true")];
-    let sent = client.run("send", &target);
-    let id = text(of(&sent, "sent").first().unwrap(), "msgId").to_owned();
-    client.run("push", &[&target[..], &[("group", "tracing_group"), ("count", "1")]].concat());
-    // Clients send their traces some time after what they trace.
+    // Clients send their traces some time after what they trace, and one that ends gives that half a second.
+    let sender = client.start("send", &[&target[..], &[("stay", "true")]].concat());
+    let id = text(&sender.wait_event("sent"), "msgId").to_owned();
+    let receiver = client.start("push", &[&target[..], &[("group", "tracing_group")]].concat());
     eventually("the tool shows both ends of the message", Duration::from_secs(90), || {
         let shown = client.mqadmin_aside(&["queryMsgTraceById", "-n", cluster.namesrv(), "-i", &id]);
         let row = |word: &str| shown.lines().any(|line| line.split_whitespace().next() == Some(word));
         (row("Pub") && row("Sub") && shown.contains("tracing_group")).then_some(())
     });
+    sender.stop();
+    receiver.stop();
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::clock::Shifted;
 use super::support::eventually;
 use super::support::server::{Cluster, Flush, Make, Settings, lenient};
+use super::support::turn::together;
 use super::support::wire::{self, Connection, Frame, Outgoing, Record, records};
 
 pub(crate) const TOPIC: &str = "steps_topic";
@@ -20,7 +21,7 @@ pub(crate) const NEVER: &str = "3600000";
 /// How long a broker may take until it has passed its step, or a message until it comes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 const KILL: &str = "RINGMQ_TEST_KILL";
-/// Brokers at a time: they wait more than they work.
+/// Cases of a test at a time: their brokers wait more than they work.
 const TOGETHER: usize = 4;
 
 /// A step, and which pass of it is the last.
@@ -44,6 +45,7 @@ pub(crate) fn each(steps: &[At], case: impl Fn(At) + Sync) {
         for _ in 0..TOGETHER {
             scope.spawn(|| {
                 while let Some(at) = steps.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let _turn = together();
                     if panic::catch_unwind(AssertUnwindSafe(|| case(*at))).is_err() {
                         failed.lock().unwrap().push(*at);
                     }

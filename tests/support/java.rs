@@ -263,7 +263,7 @@ impl Driver {
         lines
     }
 
-    /// Tells a consumer to leave, and waits for its end.
+    /// Tells a client that stays to leave, and waits for its end.
     pub(crate) fn stop(mut self) -> Vec<Value> {
         self.say("stop");
         self.end()

@@ -10,6 +10,7 @@ pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod recorder;
 pub(crate) mod server;
+pub(crate) mod turn;
 pub(crate) mod wire;
 
 use std::path::PathBuf;

@@ -1,16 +1,17 @@
 //! A broker that the test plays, and the program run against it.
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+#[expect(dead_code, reason = "the SDK's tests use all of it")]
+#[path = "../../../net/client/tests/served/mod.rs"]
+mod served;
+
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex};
 use std::thread;
 
 use clap::Parser;
-use ringmq_protocol::command::{Command, FLAG_RESPONSE};
-use ringmq_protocol::frame::{FrameHead, PREFIX_LEN, Serialize};
+use ringmq_protocol::command::Command;
 use ringmq_protocol::host::Host;
 use ringmq_protocol::message::RecordSpec;
+pub(crate) use served::Served;
 
 #[derive(Debug, Parser)]
 pub(crate) struct Cli {
@@ -18,59 +19,18 @@ pub(crate) struct Cli {
     pub(crate) args: ringmq_bench::Args,
 }
 
-/// What the played broker does with a request.
-pub(crate) enum Played {
-    Answer(Command, Vec<u8>),
-    Silence,
-    HangUp,
-}
-
 pub(crate) trait Plays: Send + 'static {
-    fn play(&mut self, request: &Command, content: &[u8]) -> Played;
+    fn play(&mut self, request: &Command, content: &[u8]) -> Served;
 }
 
 /// Starts the broker and returns its address.
-pub(crate) fn start(broker: impl Plays) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let addr = listener.local_addr().unwrap().to_string();
-    let broker = Arc::new(Mutex::new(broker));
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            stream.set_nodelay(true).unwrap();
-            let broker = Arc::clone(&broker);
-            thread::spawn(move || serve(stream, &broker));
-        }
-    });
-    addr
-}
-
-fn serve(mut stream: TcpStream, broker: &Mutex<impl Plays>) {
-    let mut prefix = [0; PREFIX_LEN];
-    while stream.read_exact(&mut prefix).is_ok() {
-        let head = FrameHead::parse(&prefix).unwrap();
-        let mut rest = vec![0; head.frame_len() - PREFIX_LEN];
-        stream.read_exact(&mut rest).unwrap();
-        let (header, content) = rest.split_at(head.header_len as usize);
-        let request = Command::decode(head.serialize, header).unwrap();
-        let played = broker.lock().unwrap().play(&request, content);
-        let (reply, body) = match played {
-            Played::HangUp => return,
-            Played::Answer(reply, body) if !request.is_oneway() => (reply, body),
-            Played::Answer(..) | Played::Silence => continue,
-        };
-        let mut frame = Vec::new();
-        reply.encode_frame(Serialize::Json, &body, &mut frame).unwrap();
-        if stream.write_all(&frame).is_err() {
-            return;
-        }
-    }
+pub(crate) fn start(mut broker: impl Plays) -> String {
+    served::serve(move |request, content| broker.play(request, content)).0
 }
 
 /// An answer that says success and nothing else yet.
 pub(crate) fn reply_to(request: &Command) -> Command {
-    let mut reply = Command::request(0, request.opaque);
-    reply.flag = FLAG_RESPONSE;
-    reply
+    served::reply_to(request, 0)
 }
 
 /// What GET_TOPIC_CONFIG answers.

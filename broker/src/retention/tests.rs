@@ -20,10 +20,10 @@ fn at(hour: u32, used_percent: u64) -> Situation {
     Situation { now_ms: 1000 * HOUR_MS, hour, space, manual: false, logs: 1, floor: None }
 }
 
-fn decided(situation: &Situation, segments: &[SegmentInfo]) -> Option<(usize, Why)> {
+fn decided(situation: &Situation, segments: &[SegmentInfo]) -> Option<(u64, Why)> {
     decide(&policy(), situation, segments).map(|d| {
-        assert_eq!(d.before, d.segments as u64 * GIB);
-        (d.segments, d.why)
+        assert!(d.before.is_multiple_of(GIB), "segments go whole");
+        (d.before / GIB, d.why)
     })
 }
 
@@ -69,7 +69,7 @@ fn what_is_still_needed_stays_unless_the_disk_is_nearly_full() {
     let floored = |used| Situation { floor: Some(GIB + 5), ..at(4, used) };
     assert_eq!(decided(&floored(10), &segments), Some((1, Why::Hour)));
     let forced = decide(&policy(), &floored(87), &segments).unwrap();
-    assert_eq!((forced.segments, forced.below_floor), (2, true));
+    assert_eq!((forced.before, forced.below_floor), (2 * GIB, true));
     assert!(!decide(&policy(), &floored(10), &segments).unwrap().below_floor);
 }
 

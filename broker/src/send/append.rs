@@ -140,11 +140,7 @@ pub(super) fn append_one(
     let settings = &*node.settings;
     let mut scratch = node.scratch.borrow_mut();
     let scratch = &mut *scratch;
-    scratch.properties.clear();
-    if let Some(properties) = header.properties {
-        properties.get(frame.header()).write_unescaped(&mut scratch.properties);
-    }
-    let mut client = read_properties(&scratch.properties)?;
+    let mut client = read_properties(header, frame, &mut scratch.properties)?;
     let mut asked = Asked::read(client);
     let detour = detour_of(node, log, header, &asked)?;
     let granted;

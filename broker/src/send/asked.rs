@@ -1,5 +1,6 @@
 //! What a message's properties ask of the broker, and the way around that follows from it.
 
+use ringmq_net::Frame;
 use ringmq_protocol::code::ResponseCode;
 use ringmq_protocol::header::SendHeader;
 use ringmq_protocol::properties::{self, sys_flag};
@@ -51,8 +52,17 @@ impl<'a> Asked<'a> {
     }
 }
 
-pub(super) fn read_properties(bytes: &[u8]) -> Result<&str, Refusal> {
-    std::str::from_utf8(bytes).map_err(|_| Refusal::failed("the properties are not UTF-8"))
+/// The properties that the request's header brings, in memory that sends reuse.
+pub(super) fn read_properties<'a>(
+    header: &SendHeader,
+    frame: &Frame,
+    memory: &'a mut Vec<u8>,
+) -> Result<&'a str, Refusal> {
+    memory.clear();
+    if let Some(properties) = header.properties {
+        properties.get(frame.header()).write_unescaped(memory);
+    }
+    std::str::from_utf8(memory).map_err(|_| Refusal::failed("the properties are not UTF-8"))
 }
 
 /// The properties with the delay level that was granted, which counts before any time.

@@ -10,10 +10,10 @@ use ringmq_protocol::message::{Property, tags_code};
 use ringmq_protocol::{names, properties};
 use ringmq_rt::wall_ms;
 
-use super::Place;
 use super::append::{Stored, Unstored, sent, unstored};
-use super::asked::Asked;
+use super::asked::{Asked, read_properties};
 use super::record::{check_len, own_pairs, spec};
+use super::{Place, text};
 use crate::limits::BATCH_MESSAGES_MAX;
 use crate::log::{Log, Waiting};
 use crate::mail::ShortText;
@@ -48,7 +48,7 @@ pub(super) fn append_batch(
     frame: &Frame,
 ) -> Result<Stored, Unstored> {
     let settings = &*node.settings;
-    let topic = header.topic.get(frame.header()).to_string();
+    let topic = text(header.topic.get(frame.header()));
     if topic.len() > names::TOPIC_NAME_MAX {
         return Err(Refusal::illegal(format!("message topic length too long {}", topic.len())).into());
     }
@@ -66,8 +66,9 @@ pub(super) fn append_batch(
     }
     let messages: Result<Vec<BatchMessage<'_>>, _> = BatchReader::new(&body, BATCH_MESSAGES_MAX).collect();
     let messages = messages.map_err(|error| Refusal::illegal(format!("the batch cannot be read: {error}")))?;
-    let outer = header.properties.map(|p| p.get(frame.header()).to_string()).unwrap_or_default();
-    let outer_asked = Asked::read(&outer);
+    let mut scratch = node.scratch.borrow_mut();
+    let outer = read_properties(header, frame, &mut scratch.properties)?;
+    let outer_asked = Asked::read(outer);
     check_batch(&outer_asked, settings)?;
     let mut bodies = Vec::with_capacity(messages.len());
     let mut pairs = Vec::with_capacity(messages.len());
@@ -76,7 +77,7 @@ pub(super) fn append_batch(
         let own = Asked::read(message.properties);
         bodies.push([message.body]);
         let mut of_message = own_pairs(settings, message.properties, None);
-        of_message.extend(shared(&outer, message.properties).map(|(name, value)| Property::Pair(name, value)));
+        of_message.extend(shared(outer, message.properties).map(|(name, value)| Property::Pair(name, value)));
         pairs.push(of_message);
         asked.push(own);
     }

@@ -3,12 +3,13 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+mod served;
+
+use std::net::TcpListener;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver};
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,12 +19,12 @@ use ringmq_client::{
     PullConsumer, PullStatus, PushConsumer, PushOptions, Remoting, SendStatus, TailStart, tail,
 };
 use ringmq_protocol::code::{RequestCode, ResponseCode};
-use ringmq_protocol::command::{Command, FLAG_RESPONSE};
+use ringmq_protocol::command::Command;
 use ringmq_protocol::compress::inflate;
-use ringmq_protocol::frame::{FrameHead, PREFIX_LEN, Serialize};
 use ringmq_protocol::host::Host;
 use ringmq_protocol::message::{Property, RecordSpec};
 use ringmq_protocol::properties;
+use served::{Served, reply_to};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -35,48 +36,24 @@ enum Play {
     Garbage,
 }
 
-type Script = dyn FnMut(&Command, &[u8]) -> Play + Send;
-
-/// Serves until the test ends; every connection runs the same script.
+/// Serves until the test ends.
 fn serve(script: impl FnMut(&Command, &[u8]) -> Play + Send + 'static) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let addr = listener.local_addr().unwrap().to_string();
-    let script: Arc<Mutex<Box<Script>>> = Arc::new(Mutex::new(Box::new(script)));
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let script = Arc::clone(&script);
-            thread::spawn(move || play(stream, &script));
-        }
-    });
-    addr
+    serve_counted(script).0
 }
 
-fn play(mut stream: TcpStream, script: &Mutex<Box<Script>>) {
-    let mut prefix = [0; PREFIX_LEN];
-    while stream.read_exact(&mut prefix).is_ok() {
-        let head = FrameHead::parse(&prefix).unwrap();
-        let mut rest = vec![0; head.frame_len() - PREFIX_LEN];
-        stream.read_exact(&mut rest).unwrap();
-        let (header, body) = rest.split_at(head.header_len as usize);
-        let request = Command::decode(head.serialize, header).unwrap();
-        let answer = script.lock().unwrap()(&request, body);
-        match answer {
-            Play::Answer(code, ext, body) => {
-                let mut reply = Command::request(code, request.opaque);
-                reply.flag = FLAG_RESPONSE;
-                reply.remark = (code != 0).then(|| format!("remark of {code}"));
-                reply.ext = ext.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-                let mut frame = Vec::new();
-                reply.encode_frame(Serialize::Json, &body, &mut frame).unwrap();
-                if !request.is_oneway() && stream.write_all(&frame).is_err() {
-                    return;
-                }
-            }
-            Play::Ignore => {}
-            Play::HangUp => return,
-            Play::Garbage => stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap(),
+/// The same, and how many connections there have been.
+fn serve_counted(mut script: impl FnMut(&Command, &[u8]) -> Play + Send + 'static) -> (String, Arc<AtomicUsize>) {
+    served::serve(move |request, body| match script(request, body) {
+        Play::Answer(code, ext, body) => {
+            let mut reply = reply_to(request, code);
+            reply.remark = (code != 0).then(|| format!("remark of {code}"));
+            reply.ext = ext.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+            Served::Answer(reply, body)
         }
-    }
+        Play::Ignore => Served::Silence,
+        Play::HangUp => Served::HangUp,
+        Play::Garbage => Served::Raw(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+    })
 }
 
 fn ok() -> Play {
@@ -152,20 +129,9 @@ fn a_broken_connection_fails_its_calls_at_once_and_the_next_call_connects_again(
 
 #[test]
 fn many_threads_share_a_connection() {
-    let connections = Arc::new(AtomicUsize::new(0));
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let addr = listener.local_addr().unwrap().to_string();
-    let seen = Arc::clone(&connections);
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            seen.fetch_add(1, Ordering::SeqCst);
-            let echo = |request: &Command, body: &[u8]| {
-                let name = request.ext("name").unwrap().to_owned();
-                Play::Answer(0, vec![("name", name)], body.to_vec())
-            };
-            let script: Mutex<Box<Script>> = Mutex::new(Box::new(echo));
-            thread::spawn(move || play(stream, &script));
-        }
+    let (addr, connections) = serve_counted(|request, body| {
+        let name = request.ext("name").unwrap().to_owned();
+        Play::Answer(0, vec![("name", name)], body.to_vec())
     });
     let remoting = Remoting::default();
     remoting.call(&addr, &ping().with("name", "first"), SECOND).unwrap();

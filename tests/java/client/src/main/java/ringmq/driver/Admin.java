@@ -23,18 +23,7 @@ final class Admin {
     }
 
     static void run(Options options) throws Exception {
-        DefaultMQAdminExt admin = new DefaultMQAdminExt(10_000);
-        admin.setNamesrvAddr(options.text("namesrv"));
-        admin.setAdminExtGroup(options.text("group", "driver_admin"));
-        admin.start();
-        try {
-            act(admin, options).print();
-        } catch (org.apache.rocketmq.client.exception.MQBrokerException
-            | org.apache.rocketmq.client.exception.MQClientException e) {
-            new Line("refused").error(e).print();
-        } finally {
-            admin.shutdown();
-        }
+        Tools.run(options, options.text("group", "driver_admin"), admin -> act(admin, options).print());
     }
 
     private static Line act(DefaultMQAdminExt admin, Options options) throws Exception {

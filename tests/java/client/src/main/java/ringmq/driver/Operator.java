@@ -17,18 +17,7 @@ final class Operator {
     }
 
     static void run(Options options) throws Exception {
-        DefaultMQAdminExt admin = new DefaultMQAdminExt(10_000);
-        admin.setNamesrvAddr(options.text("namesrv"));
-        admin.setAdminExtGroup("driver_operator");
-        admin.start();
-        try {
-            act(admin, options).print();
-        } catch (org.apache.rocketmq.client.exception.MQBrokerException
-            | org.apache.rocketmq.client.exception.MQClientException e) {
-            new Line("refused").error(e).print();
-        } finally {
-            admin.shutdown();
-        }
+        Tools.run(options, "driver_operator", admin -> act(admin, options).print());
     }
 
     private static Line act(DefaultMQAdminExt admin, Options options) throws Exception {

@@ -14,18 +14,7 @@ final class Query {
     }
 
     static void run(Options options) throws Exception {
-        DefaultMQAdminExt admin = new DefaultMQAdminExt(10_000);
-        admin.setNamesrvAddr(options.text("namesrv"));
-        admin.setAdminExtGroup(options.text("group", "driver_query"));
-        admin.start();
-        try {
-            ask(admin, options);
-        } catch (org.apache.rocketmq.client.exception.MQBrokerException
-            | org.apache.rocketmq.client.exception.MQClientException e) {
-            new Line("refused").error(e).print();
-        } finally {
-            admin.shutdown();
-        }
+        Tools.run(options, options.text("group", "driver_query"), admin -> ask(admin, options));
     }
 
     private static void ask(DefaultMQAdminExt admin, Options options) throws Exception {

@@ -1,5 +1,7 @@
 package ringmq.driver;
 
+import java.io.BufferedReader;
+import java.io.InputStreamReader;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
@@ -17,7 +19,7 @@ import org.apache.rocketmq.common.message.MessageQueue;
  * {@code --mode} sync, async, oneway or batch (one batch of all). With {@code --queue} they go to that queue. One line
  * {@code sent} or {@code refused} a message; a batch gives one line; one-way sends give a line without a result. The user
  * properties {@code --properties name=value,value;...} take their values in turn, with the number of the message for
- * {@code {i}}.
+ * {@code {i}}. With {@code --stay true} it ends only when standard input does, or says something.
  */
 final class Send {
     private Send() {
@@ -107,6 +109,9 @@ final class Send {
                     break;
                 default:
                     throw new IllegalArgumentException("unknown --mode");
+            }
+            if (options.flag("stay")) {
+                new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8)).readLine();
             }
         } finally {
             producer.shutdown();

@@ -21,9 +21,9 @@ public final class Shop {
         Service service = new Service(new Options(args), steps);
         switch (args[0]) {
             case "order" -> OrderService.start(service);
-            case "stock" -> DeductionService.start(service, new Stock(), Groups.STOCK);
+            case "stock" -> DeductionService.start(service, Counted.stock(), Groups.STOCK);
             case "coupon" -> DeductionService.start(service, new Coupons(), Groups.COUPON);
-            case "balance" -> DeductionService.start(service, new Balances(), Groups.BALANCE);
+            case "balance" -> DeductionService.start(service, Counted.balances(), Groups.BALANCE);
             case "payment" -> PaymentService.start(service);
             case "points" -> PointsService.start(service);
             case "log" -> LogService.start(service);
