@@ -11,7 +11,7 @@ use ringmq_engine::{FlushPolicy, Poisoned, Position, QueueId, Shard};
 use ringmq_protocol::code::ResponseCode;
 use ringmq_rt::sync::Event;
 use ringmq_rt::time::{Instant, now, sleep};
-use ringmq_rt::{spawn, step};
+use ringmq_rt::{spawn, step, yield_now};
 
 use crate::limits::{HELD_PULLS_MAX, PARKED_BYTES_MAX, PARKED_SENDS_MAX};
 use crate::mail::{PullJob, Sent};
@@ -117,6 +117,9 @@ impl std::fmt::Debug for Floor {
         f.write_str("Floor")
     }
 }
+
+/// Sends that waited hold the core no longer than this before others have their turn.
+const UNPARK_TURN: Duration = Duration::from_millis(1);
 
 /// How finely deadlines of waiting senders and pulls are looked at.
 const TICK: Duration = Duration::from_millis(100);
@@ -250,17 +253,21 @@ impl Log {
         Ok(())
     }
 
-    /// Tries those that wait, in order, as far as the log takes them.
-    fn unpark(self: &Rc<Self>, node: &Rc<Node>) {
+    /// Tries those that wait, in order, as far as the log takes them; true when the time was up before.
+    fn unpark(self: &Rc<Self>, node: &Rc<Node>) -> bool {
+        let begun = now();
         loop {
             let next = self.parked.borrow_mut().pop_front();
-            let Some(next) = next else { return };
+            let Some(next) = next else { return false };
             let bytes = next.bytes();
             if let Some(still) = next.retry(node, self) {
                 self.parked.borrow_mut().push_front(still);
-                return;
+                return false;
             }
             self.parked_bytes.set(self.parked_bytes.get().saturating_sub(bytes));
+            if now().since(begun) > UNPARK_TURN {
+                return true;
+            }
         }
     }
 
@@ -405,7 +412,9 @@ async fn retry_parked(node: Rc<Node>, log: Rc<Log>) {
             log.has_parked.wait().await;
         }
         // What may have made room since the last try wakes this.
-        log.unpark(&node);
+        while log.unpark(&node) {
+            yield_now().await;
+        }
         let mut looked = false;
         let again = || if log.has_parked() && !std::mem::replace(&mut looked, true) { None } else { Some(()) };
         log.shard.progress().until(again).await;

@@ -222,6 +222,14 @@ impl Stream {
         }
     }
 
+    /// Whether the peer has sent more than is read: it gets one receive buffer at a time until there is no more.
+    pub fn is_behind(&self) -> bool {
+        match &self.0 {
+            StreamInner::Uring(s) => s.is_behind(),
+            StreamInner::Sim(_) => false,
+        }
+    }
+
     /// Sends everything in `out` and gives it back empty.
     ///
     /// # Errors

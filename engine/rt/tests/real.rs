@@ -3,7 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::cell::Cell;
-use std::net::SocketAddr;
+use std::io::{ErrorKind, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -98,6 +99,40 @@ fn starved_receivers_go_on_when_buffers_come_back() {
         }
         for sender in senders {
             sender.await;
+        }
+    })
+    .unwrap();
+}
+
+#[test]
+fn what_lies_in_full_sockets_arrives_whole_and_more_follows() {
+    host::block_on(|| async {
+        let listener = Listener::bind(any_port(), ListenOptions::default()).unwrap();
+        // Together more than the shard's receive buffers, so that none can be emptied in one go.
+        let mut ends = Vec::new();
+        let mut sent = 0;
+        while sent < 24 << 20 {
+            let mut client = TcpStream::connect(listener.local_addr()).unwrap();
+            client.set_nonblocking(true).unwrap();
+            let mut of_this = 0;
+            loop {
+                match client.write(&[7; 65536]) {
+                    Ok(n) => of_this += n,
+                    Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+                    Err(e) => panic!("{e}"),
+                }
+            }
+            sent += of_this;
+            ends.push((client, listener.accept().await.unwrap(), of_this));
+        }
+        for (client, server, sent) in &mut ends {
+            let mut got = 0;
+            while got < *sent {
+                got += server.recv().await.unwrap().expect("finished early").len();
+            }
+            assert_eq!(got, *sent);
+            client.write_all(b"more").unwrap();
+            assert_eq!(&*server.recv().await.unwrap().unwrap(), b"more");
         }
     })
     .unwrap();

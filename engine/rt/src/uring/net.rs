@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use io_uring::{cqueue, opcode, types};
+use io_uring::{cqueue, opcode, squeue, types};
 
 use crate::buf::Slice;
 use crate::net::{ListenOptions, Outbox, Part};
@@ -19,7 +19,9 @@ use crate::uring::blocking::{self, Lane};
 use crate::uring::pool::{self, Pool};
 use crate::uring::ring::{self, Op};
 
-/// A connection with this many received buffers unread stops receiving: the peer is slowed by its own socket.
+/// A connection with this many received buffers unread stops receiving: the peer is slowed by its own socket. It is behind
+/// then, and gets one buffer at a time until its socket is empty: what is fetched when it is its turn is looked at while the
+/// core's cache still holds it, and a deep backlog takes neither buffers nor time from the others.
 const RX_HIGH: usize = 16;
 /// Below this many it receives again.
 const RX_LOW: usize = 8;
@@ -186,7 +188,7 @@ impl ListenerState {
     fn arm(self: &Rc<Self>) -> io::Result<()> {
         if self.op.get().is_none() {
             let entry = opcode::AcceptMulti::new(types::Fd(self.socket.as_raw_fd())).build();
-            self.op.set(Some(ring::start_multishot(Op::Accept(Rc::clone(self)), entry)?));
+            self.op.set(Some(ring::start(Op::Accept(Rc::clone(self)), entry)?));
         }
         Ok(())
     }
@@ -224,6 +226,8 @@ pub(super) struct StreamState {
     rx_end: Cell<Option<End>>,
     rx_waker: Cell<Option<Waker>>,
     cancelled: Cell<bool>,
+    /// The peer sends more than is read, until a receive leaves room in its buffer.
+    behind: Cell<bool>,
     starved: Cell<bool>,
     closed: Cell<bool>,
     /// A send is under way, or was given up while the kernel still read from it.
@@ -268,6 +272,7 @@ impl Stream {
             rx_end: Cell::new(None),
             rx_waker: Cell::new(None),
             cancelled: Cell::new(false),
+            behind: Cell::new(false),
             starved: Cell::new(false),
             closed: Cell::new(false),
             sending: Cell::new(false),
@@ -299,6 +304,10 @@ impl Stream {
 
     pub(crate) fn buffers_scarce(&self) -> bool {
         self.0.pool.scarce()
+    }
+
+    pub(crate) fn is_behind(&self) -> bool {
+        self.0.behind.get()
     }
 
     pub(crate) fn try_recv(&self) -> Option<Slice> {
@@ -358,7 +367,21 @@ impl Drop for Stream {
 
 impl StreamState {
     fn rx_high(&self) -> usize {
-        if self.pool.scarce() { RX_HIGH_SCARCE } else { RX_HIGH }
+        match self.behind.get() {
+            true => 1,
+            false if self.pool.scarce() => RX_HIGH_SCARCE,
+            false => RX_HIGH,
+        }
+    }
+
+    /// What asks the kernel for more.
+    fn receive(&self) -> squeue::Entry {
+        let fd = types::Fd(self.fd.as_raw_fd());
+        if !self.behind.get() {
+            return opcode::RecvMulti::new(fd, pool::GROUP).build();
+        }
+        let one = opcode::Recv::new(fd, std::ptr::null_mut(), pool::BUFFER as u32).buf_group(pool::GROUP);
+        one.build().flags(squeue::Flags::BUFFER_SELECT)
     }
 
     /// Starts receiving unless it is under way, has ended, or has to wait.
@@ -367,8 +390,7 @@ impl StreamState {
         if !idle || self.closed.get() || self.rx.borrow().len() >= self.rx_high() {
             return;
         }
-        let entry = opcode::RecvMulti::new(types::Fd(self.fd.as_raw_fd()), pool::GROUP).build();
-        match ring::start_multishot(Op::Recv(Rc::clone(self)), entry) {
+        match ring::start(Op::Recv(Rc::clone(self)), self.receive()) {
             Ok(op) => {
                 self.cancelled.set(false);
                 self.rx_op.set(Some(op));
@@ -381,7 +403,11 @@ impl StreamState {
         if !more {
             self.rx_op.set(None);
         }
-        let chunk = cqueue::buffer_select(flags).map(|id| self.pool.taken(id, usize::try_from(result).unwrap_or(0)));
+        let len = usize::try_from(result).unwrap_or(0);
+        let chunk = cqueue::buffer_select(flags).map(|id| self.pool.taken(id, len));
+        if !more && (1..pool::BUFFER).contains(&len) {
+            self.behind.set(false);
+        }
         match result {
             1.. => {
                 if let Some(chunk) = chunk
@@ -399,7 +425,10 @@ impl StreamState {
         }
         let waiting = self.rx.borrow().len();
         match self.rx_op.get() {
-            Some(op) if waiting >= self.rx_high() && !self.cancelled.replace(true) => ring::cancel(op),
+            Some(op) if waiting >= self.rx_high() && !self.cancelled.replace(true) => {
+                self.behind.set(true);
+                ring::cancel(op);
+            }
             None if waiting < RX_LOW.min(self.rx_high()) => self.arm(),
             _ => {}
         }
@@ -412,6 +441,7 @@ impl StreamState {
         if self.closed.get() || self.starved.replace(true) {
             return;
         }
+        self.behind.set(true);
         STARVED.with_borrow_mut(|s| s.push(Rc::clone(self)));
         self.pool.set_starved();
     }

@@ -227,8 +227,8 @@ fn complete(cqe: &cqueue::Entry) {
     }
 }
 
-/// Starts a multishot receive or accept; its completions go to the state in `op`.
-pub(super) fn start_multishot(op: Op, entry: squeue::Entry) -> io::Result<usize> {
+/// Starts a receive or an accept; its completions go to the state in `op`.
+pub(super) fn start(op: Op, entry: squeue::Entry) -> io::Result<usize> {
     with(|r| {
         let key = r.ops.insert(op);
         r.push(&entry.user_data(key as u64));
