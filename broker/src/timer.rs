@@ -31,8 +31,11 @@ use crate::message::Message;
 use crate::node::{CONTROL, Node};
 use crate::put::{self, PutError};
 
-/// Messages that are read, delivered and waited for together.
+/// Messages that are delivered and waited for together: so many, or fewer of more than so many bytes.
 const BATCH: usize = 256;
+const BATCH_BYTES: usize = 4 << 20;
+/// Messages that are read at once, since those of old timers lie anywhere on the disk.
+const READS: usize = 32;
 /// Longest wait without a look at the clock.
 const LOOK: Duration = Duration::from_secs(1);
 /// Progress that is worth telling: it is saved once a second.
@@ -203,8 +206,9 @@ enum DeliverError {
 async fn deliver_due(node: &Rc<Node>, log: &Rc<Log>, now_ms: u64) -> Result<bool, DeliverError> {
     let timers = &log.timers;
     let due = log.shard.due(timers.done.get(), now_ms, BATCH).await?;
-    let Some(last) = due.last().copied() else {
+    let Some(mut last) = due.first().copied() else {
         timers.done.set(timers.done.get().max(Timed { due_ms: now_ms, offset: u64::MAX }));
+        timers.recalled.borrow_mut().retain(|due_ms, _| *due_ms > now_ms);
         return Ok(false);
     };
     step!("timer_due");
@@ -212,14 +216,22 @@ async fn deliver_due(node: &Rc<Node>, log: &Rc<Log>, now_ms: u64) -> Result<bool
         // A timer of a millisecond may be due before it is written.
         log.shard.confirmed(latest.saturating_add(1)).await?;
     }
-    let records = read(log, &due).await;
     let mut messages = Vec::with_capacity(due.len());
-    let mut gone = 0;
-    for (timed, record) in due.iter().zip(records) {
-        // What cannot be read now is not given up: the whole batch is tried again.
-        match record? {
-            Some(record) => messages.extend(released(node, log, timed, &record)),
-            None => gone += 1,
+    let (mut bytes, mut gone) = (0, 0);
+    for some in due.chunks(READS) {
+        if bytes > BATCH_BYTES {
+            break;
+        }
+        for (timed, record) in some.iter().zip(read(log, some).await) {
+            // What cannot be read now is not given up: the whole batch is tried again.
+            match record? {
+                Some(record) => {
+                    bytes += record.len();
+                    messages.extend(released(node, log, timed, &record));
+                }
+                None => gone += 1,
+            }
+            last = *timed;
         }
     }
     if gone > 0 {
@@ -241,7 +253,7 @@ async fn deliver_due(node: &Rc<Node>, log: &Rc<Log>, now_ms: u64) -> Result<bool
     Ok(true)
 }
 
-/// Reads records, all at once: those of old timers lie anywhere on the disk.
+/// Reads records, all at once.
 async fn read(log: &Rc<Log>, due: &[Timed]) -> Vec<Result<Option<Slice>, ReadError>> {
     let shard: ShardId = log.shard.id();
     let task = |timed: &Timed| -> Task<Result<Option<Slice>, ReadError>> {

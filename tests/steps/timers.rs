@@ -1,5 +1,8 @@
 //! Timers: a message is kept until its own time, released, and the progress saved; a recall takes one back.
 
+use std::time::Duration;
+
+use super::support::eventually;
 use super::support::wire::{Connection, Record};
 use super::victim::{At, Released, TOPIC, Victim, each, names, send, until_gone, wall_ms};
 
@@ -126,6 +129,16 @@ const RECALL_STEPS: &[At] = &[
     At("file_renamed:timers.json", 1),
     At("file_renamed:timers.json", 2),
 ];
+
+#[test]
+fn progress_passes_a_recall_that_nothing_follows() {
+    let victim = Victim::start(At("not_killed", 1), 1, &[("recallMessageEnable", "true")]);
+    let (mut connection, asked_ms) = (victim.connect(), wall_ms() + 500);
+    let reply = send(&mut connection, "recalled", &due_at(asked_ms)).unwrap();
+    recall(&mut connection, reply.header.field("recallHandle")).unwrap();
+    let what = "timers are delivered up to a time behind the recalled message";
+    eventually(what, Duration::from_secs(40), || (saved_ms(&victim) > asked_ms).then_some(()));
+}
 
 #[test]
 fn a_recall_survives_a_kill_at_each_step() {
