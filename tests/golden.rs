@@ -45,6 +45,9 @@ use support::turn;
 /// A client's version, and the version of Apache's broker that it is recorded with.
 const PAIRS: [(&str, &str); 2] = [("4.9.8", "4.9.7"), ("5.3.3", "5.3.3")];
 
+/// Scenarios at a time: what was recorded holds for a client that sends several messages within a second.
+const AT_A_TIME: usize = 2;
+
 /// Makes each scenario one test for each client version.
 macro_rules! scenarios {
     ($($name:ident)*) => {
@@ -87,7 +90,7 @@ fn play(name: &str, client: &'static str, scenario: fn(Setup) -> Scene) {
         eprintln!("skipped: {name} with {client} is recorded with Apache's {server}");
         return;
     }
-    let _turn = turn::together();
+    let _turn = turn::among(AT_A_TIME);
     let golden = compare::Golden { server, client, scenario: name };
     let seen = scenario(Setup { client }).end();
     match make {

@@ -38,10 +38,15 @@ pub(crate) struct Turn {
 
 /// With some others. Apache's servers need the machine to themselves.
 pub(crate) fn together() -> Turn {
+    among(TOGETHER)
+}
+
+/// With fewer others: for what minds how long a client takes from one message to the next.
+pub(crate) fn among(most: usize) -> Turn {
     if Make::under_test() != Make::Ours {
         return alone();
     }
-    let mut turns = wait_while(turns(), |turns| turns.one || turns.wanted > 0 || turns.running >= TOGETHER);
+    let mut turns = wait_while(turns(), |turns| turns.one || turns.wanted > 0 || turns.running >= most);
     turns.running += 1;
     Turn { alone: false }
 }
