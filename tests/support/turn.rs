@@ -8,7 +8,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use super::server::Make;
 
 /// Tests at a time. Each has a broker and one or two JVMs of 256 MiB; `.cargo/config.toml` gives the tests as many threads.
-const TOGETHER: usize = 6;
+const TOGETHER: usize = 4;
 
 #[derive(Debug, Default)]
 struct Turns {
