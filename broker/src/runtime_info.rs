@@ -224,10 +224,14 @@ impl Facts {
     }
 
     fn timers(&self, table: &mut Table, history: &History) {
-        put(table, "timerReadBehind", self.totals.timers_left.behind.as_secs());
+        let left = &self.totals.timers_left;
+        // What could not be counted is left out rather than told too low.
+        if !left.unread {
+            put(table, "timerReadBehind", left.behind.as_secs());
+            put(table, "timerCongestNum", left.waiting);
+        }
         // A timer is in its index in the turn in which it is in the log.
         put(table, "timerOffsetBehind", 0);
-        put(table, "timerCongestNum", self.totals.timers_left.waiting);
         let rate = |of: fn(&Flow) -> u64| double(history.rate(WINDOWS[0], of));
         put(table, "timerEnqueueTps", rate(|f| f.timers.stored));
         put(table, "timerDequeueTps", rate(|f| f.timers.released));
@@ -305,7 +309,7 @@ mod tests {
         history.sample(Duration::ZERO, 1, Flow::default());
         let timers = TimerCounts { stored: 6, released: 1 };
         history.sample(Duration::from_secs(4), 1, Flow { put: 10, pulled: 3, pulls_found: 1, pulls_missed: 1, timers });
-        facts.totals.timers_left = TimersLeft { waiting: 5, behind: Duration::from_millis(2999) };
+        facts.totals.timers_left = TimersLeft { waiting: 5, behind: Duration::from_millis(2999), unread: false };
         let table = facts.table(&history);
         let expected = [
             ("putTps", "2.5 2.5 2.5"),
@@ -332,8 +336,12 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_left_out() {
-        let table = Facts { space: None, ..facts() }.table(&History::default());
-        for key in ["commitLogDiskRatio", "commitLogDirCapacity", "earliestMessageTimeStamp", "commitLogMinOffset"] {
+        let mut facts = Facts { space: None, ..facts() };
+        facts.totals.timers_left.merge(TimersLeft { unread: true, ..TimersLeft::default() });
+        let table = facts.table(&History::default());
+        let of_the_log =
+            ["commitLogDiskRatio", "commitLogDirCapacity", "earliestMessageTimeStamp", "commitLogMinOffset"];
+        for key in of_the_log.into_iter().chain(["timerReadBehind", "timerCongestNum"]) {
             assert!(!table.contains_key(key), "{key}");
         }
         assert_eq!(table["putMessageAverageSize"], "0.0", "no messages are no average");

@@ -148,7 +148,7 @@ async fn oldest_in(log: &crate::log::Log) -> Option<i64> {
 async fn timers_left_in(log: &crate::log::Log) -> TimersLeft {
     timer::left(log).await.unwrap_or_else(|error| {
         tracing::warn!(shard = %log.shard.id(), %error, "the timers that are left could not be counted");
-        TimersLeft::default()
+        TimersLeft { unread: true, ..TimersLeft::default() }
     })
 }
 

@@ -31,11 +31,14 @@ pub struct TimersLeft {
     pub waiting: u64,
     /// How long the first of them that is due has been so.
     pub behind: Duration,
+    /// An index could not be read, so that there may be more.
+    pub unread: bool,
 }
 
 impl TimersLeft {
     /// Adds another log shard.
     pub fn merge(&mut self, other: Self) {
+        self.unread |= other.unread;
         self.waiting += other.waiting;
         self.behind = self.behind.max(other.behind);
     }
@@ -58,5 +61,5 @@ pub async fn left(log: &Log) -> Result<TimersLeft, ReadError> {
     let waiting = log.shard.timers_behind(done).await?;
     let due = log.shard.due(done, now_ms, 1).await?;
     let behind_ms = due.first().map_or(0, |first| now_ms.saturating_sub(first.due_ms));
-    Ok(TimersLeft { waiting, behind: Duration::from_millis(behind_ms) })
+    Ok(TimersLeft { waiting, behind: Duration::from_millis(behind_ms), unread: false })
 }
