@@ -104,6 +104,7 @@ fn world(seed: u64) -> Sim {
 fn a_change_waits_for_a_mailbox_that_is_full() {
     world(1).run(async {
         let pair = Pair::new().await;
+        // In simulated time: what was sent is on its way, and below, all that can happen has happened.
         while pair.first.post.send(1, Mail::Closed(ConnId(0))).is_ok() {
             sleep(Duration::from_millis(1)).await;
         }

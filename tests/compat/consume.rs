@@ -15,8 +15,8 @@ for_each_client! {
     a_lite_pull_consumer_seeks_in_assigned_queues
     a_plain_pull_tells_its_offsets
     an_orderly_consumer_keeps_the_order
-    a_lock_has_one_owner
     ; alone
+    a_lock_has_one_owner
     two_members_share_the_queues_and_one_inherits
     a_waiting_consumer_hears_of_a_message_at_once
 }
@@ -83,9 +83,8 @@ fn a_waiting_consumer_hears_of_a_message_at_once(version: &'static str) {
     let sent = client.run("send", &[&target[..], &[("count", "20"), ("prefix", "timed")]].concat());
     let asked = std::time::Instant::now();
     let received = consumer.wait_messages(1 + sent.len());
-    // A pull is held for 15 seconds. The sender took some of them.
     assert!(
-        asked.elapsed() < Duration::from_secs(8),
+        asked.elapsed() < Duration::from_secs(3),
         "held pulls are answered when messages come, not when their time is over"
     );
     assert_eq!(received.len(), 21);
@@ -205,7 +204,7 @@ fn a_lock_has_one_owner(version: &'static str) {
     };
     let answer = |driver: &mut Driver, line: &str, event: &str, nth: usize| {
         driver.say(line);
-        driver.wait_for(line, Duration::from_secs(40), |lines| of(lines, event).get(nth).cloned())
+        driver.wait_for(line, Duration::from_secs(10), |lines| of(lines, event).get(nth).cloned())
     };
     let (mut one, mut other) = (member("one"), member("other"));
     assert_eq!(answer(&mut one, "lock 0", "lock", 0)["granted"], true);

@@ -47,7 +47,7 @@ fn a_broker_works_under_the_other_makes_name_server() {
         carries_messages(folder.path(), &namesrv.address, &broker, &index.to_string());
         // A broker that says goodbye, or whose connection closes, is gone from the route at once.
         broker.terminate();
-        eventually("the broker is gone from the route", Duration::from_secs(40), || {
+        eventually("the broker is gone from the route", Duration::from_secs(15), || {
             let table = server::cluster(&namesrv.address)?["brokerAddrTable"].clone();
             table.as_object().is_none_or(serde_json::Map::is_empty).then_some(())
         });

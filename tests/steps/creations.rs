@@ -41,19 +41,7 @@ impl Kind {
                 let body = json!({ "groupName": name, "consumeEnable": true }).to_string();
                 wire::request(wire::UPDATE_AND_CREATE_GROUP, opaque, 0, &[], body.as_bytes())
             }
-            Kind::Topic => {
-                let ext = [
-                    ("topic", name.to_owned()),
-                    ("defaultTopic", "TBW102".to_owned()),
-                    ("readQueueNums", "1".to_owned()),
-                    ("writeQueueNums", "1".to_owned()),
-                    ("perm", "6".to_owned()),
-                    ("topicFilterType", "SINGLE_TAG".to_owned()),
-                    ("topicSysFlag", "0".to_owned()),
-                    ("order", "false".to_owned()),
-                ];
-                wire::request(wire::UPDATE_AND_CREATE_TOPIC, opaque, 0, &ext, &[])
-            }
+            Kind::Topic => wire::request(wire::UPDATE_AND_CREATE_TOPIC, opaque, 0, &wire::topic(name, 1), &[]),
         }
     }
 

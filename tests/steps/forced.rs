@@ -7,7 +7,7 @@ use super::support::disk::Disk;
 use super::support::server::{Cluster, Flush, Settings, lenient};
 use super::support::wire::{self, Connection};
 use super::support::{eventually, skip};
-use super::victim::{At, PATIENCE, TOPIC, Victim, count, names, send, wall_ms};
+use super::victim::{At, PATIENCE, TOPIC, Victim, count, due_at, names, send, wall_ms};
 
 const TIMERS: &str = "rmq_sys_wheel_timer";
 const GET_BROKER_RUNTIME_INFO: i32 = 28;
@@ -36,10 +36,6 @@ const LEVEL: &str = "DELAY\u{1}1\u{2}";
 /// What goes with its segment, of each kind, and what lies in the segment that is written.
 const EARLY: usize = 20;
 const LATE: usize = 3;
-
-fn due_at(ms: i64) -> String {
-    format!("TIMER_DELIVER_MS\u{1}{ms}\u{2}")
-}
 
 fn send_all(connection: &mut Connection, prefix: &str, count: usize, properties: &str) {
     for name in names(prefix, count) {

@@ -4,7 +4,7 @@
 use super::clock::Shifted;
 use super::support::eventually;
 use super::support::wire::{self, Connection};
-use super::victim::{At, PATIENCE, TOPIC, Victim, count, each, names, send, wall_ms};
+use super::victim::{At, PATIENCE, TOPIC, Victim, count, due_at, each, names, send, wall_ms};
 
 const KEPT: &str = "rmq_sys_wheel_timer";
 const TIMERS: usize = 20;
@@ -36,12 +36,11 @@ fn end_of_queue(connection: &mut Connection, code: i32) -> i64 {
 /// Stores timers and fills their segment, until the broker is gone or the segment is full.
 fn fill(connection: &mut Connection, near: bool) {
     let now_ms = wall_ms();
-    let at = |ms: i64| format!("TIMER_DELIVER_MS\u{1}{ms}\u{2}");
     for (apart, name) in (0..).zip(names("far", TIMERS)) {
-        send(connection, &name, &at(now_ms + FAR_MS + apart)).unwrap();
+        send(connection, &name, &due_at(now_ms + FAR_MS + apart)).unwrap();
     }
     if near {
-        send(connection, "near", &at(now_ms + NEAR_MS)).unwrap();
+        send(connection, "near", &due_at(now_ms + NEAR_MS)).unwrap();
     }
     let body = vec![b'.'; 4000];
     let ext = wire::Outgoing { topic: TOPIC, queue: 0, properties: "", body: &body }.ext();

@@ -4,17 +4,13 @@ use std::time::Duration;
 
 use super::support::eventually;
 use super::support::wire::{Connection, Record};
-use super::victim::{At, Released, TOPIC, Victim, each, names, send, until_gone, wall_ms};
+use super::victim::{At, Released, TOPIC, Victim, due_at, each, names, send, until_gone, wall_ms};
 
 const RECALL_MESSAGE: i32 = 370;
 const MESSAGES: usize = 6;
 /// Enough for all sends and recalls to be acknowledged before the first is due.
 const FIRST_MS: i64 = 2000;
 const APART_MS: i64 = 100;
-
-fn due_at(ms: i64) -> String {
-    format!("TIMER_DELIVER_MS\u{1}{ms}\u{2}")
-}
 
 /// The time up to which the store says that its timers are delivered.
 fn saved_ms(victim: &Victim) -> i64 {

@@ -200,6 +200,11 @@ pub(crate) fn send(connection: &mut Connection, name: &str, properties: &str) ->
     Ok(reply)
 }
 
+/// The property of a message that is to come at a time.
+pub(crate) fn due_at(ms: i64) -> String {
+    format!("TIMER_DELIVER_MS\u{1}{ms}\u{2}")
+}
+
 /// Does `one` for each name until the broker is gone; the last of them is then not acknowledged.
 pub(crate) fn until_gone(names: &[String], mut one: impl FnMut(&str) -> io::Result<()>) -> Vec<Sent> {
     let mut sent = Vec::new();

@@ -269,17 +269,7 @@ impl Broker {
 
     /// Creates a topic on the broker and waits until the name server routes it.
     pub(crate) fn create_topic(&self, topic: &str, queues: u32) {
-        let ext = [
-            ("topic", topic.to_owned()),
-            ("defaultTopic", "TBW102".to_owned()),
-            ("readQueueNums", queues.to_string()),
-            ("writeQueueNums", queues.to_string()),
-            ("perm", "6".to_owned()),
-            ("topicFilterType", "SINGLE_TAG".to_owned()),
-            ("topicSysFlag", "0".to_owned()),
-            ("order", "false".to_owned()),
-        ];
-        let reply = self.connect().call(wire::UPDATE_AND_CREATE_TOPIC, &ext, &[]).unwrap();
+        let reply = self.connect().call(wire::UPDATE_AND_CREATE_TOPIC, &wire::topic(topic, queues), &[]).unwrap();
         assert_eq!(reply.header.code, 0, "create topic: {:?}", reply.header.remark);
         eventually("the new topic has a route", Duration::from_secs(40), || self.route(topic));
     }

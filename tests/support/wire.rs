@@ -267,6 +267,20 @@ impl Outgoing<'_> {
     }
 }
 
+/// The fields that create a topic of so many queues.
+pub(crate) fn topic(name: &str, queues: u32) -> [(&'static str, String); 8] {
+    [
+        ("topic", name.to_owned()),
+        ("defaultTopic", "TBW102".to_owned()),
+        ("readQueueNums", queues.to_string()),
+        ("writeQueueNums", queues.to_string()),
+        ("perm", "6".to_owned()),
+        ("topicFilterType", "SINGLE_TAG".to_owned()),
+        ("topicSysFlag", "0".to_owned()),
+        ("order", "false".to_owned()),
+    ]
+}
+
 /// The fields of a pull that brings its own subscription and does not commit.
 pub(crate) fn pull(topic: &str, queue: i32, offset: i64, count: i32, suspend_ms: i64) -> Vec<(&'static str, String)> {
     let suspend = if suspend_ms > 0 { 2 } else { 0 };
