@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::alone;
-use super::support::disk::Disk;
+use super::support::disk::{self, Disk};
 use super::support::server::{Cluster, Make, Settings};
 use super::support::wire::{self, Outgoing, records};
 use super::support::{eventually, skip};
@@ -26,7 +26,7 @@ fn a_full_disk_refuses_sends_serves_reads_and_recovers() {
     };
     disk.take(BALLAST_MIB);
     let properties = vec![("mappedFileSizeCommitLog", (32 << 20).to_string())];
-    let settings = Settings { properties, ..Settings::default() };
+    let settings = Settings { properties, env: vec![disk::filled()], ..Settings::default() };
     let cluster = Cluster::in_folder(folder, Make::Ours, settings);
     cluster.broker.create_topic(TOPIC, 1);
     let mut connection = cluster.broker.connect();

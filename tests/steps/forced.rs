@@ -3,7 +3,7 @@
 //! waits for it.
 
 use super::clock::Shifted;
-use super::support::disk::Disk;
+use super::support::disk::{self, Disk};
 use super::support::server::{Cluster, Flush, Settings, lenient};
 use super::support::wire::{self, Connection};
 use super::support::{eventually, skip};
@@ -84,7 +84,7 @@ fn what_a_full_disk_drops_is_counted_and_the_rest_comes_on_time() {
     };
     let shifted = Shifted::default();
     let properties = FORCED.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
-    let env = vec![("RINGMQ_TEST_CLOCK", shifted.file().display().to_string())];
+    let env = vec![("RINGMQ_TEST_CLOCK", shifted.file().display().to_string()), disk::filled()];
     let settings = Settings { flush: Flush::Sync, shards: 1, properties, env };
     let mut victim = Victim::in_folder(folder, At("nothing", 1), settings);
     let mut connection = victim.connect();

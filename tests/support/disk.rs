@@ -9,6 +9,11 @@ pub(crate) struct Disk {
     mounted: PathBuf,
 }
 
+/// The environment of a broker that goes by the room there is, unlike those that `server` starts otherwise.
+pub(crate) fn filled() -> (&'static str, String) {
+    ("RINGMQ_TEST_ROOM", "0".to_owned())
+}
+
 fn run(program: &str, args: &[&str]) -> Result<(), String> {
     let result = Command::new(program).args(args).output().map_err(|e| format!("{program}: {e}"))?;
     let said = String::from_utf8_lossy(&result.stderr).trim().to_owned();

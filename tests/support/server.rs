@@ -74,7 +74,8 @@ impl Default for Settings {
 
 fn ours() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringmq"));
-    command.env("RUST_BACKTRACE", "1");
+    // How full the disk of this machine is, is no matter of the tests; those that fill a disk bring their own.
+    command.env("RUST_BACKTRACE", "1").env("RINGMQ_TEST_ROOM", "1");
     command
 }
 
@@ -318,9 +319,10 @@ fn configure(make: Make, folder: &Path, name: &str, standalone: Option<u16>, por
         };
         text += &format!("listenPort={port}\nstorePathRootDir={}\nflushDiskType={flush}\n", store.display());
     }
-    if let Make::Apache(_) = make {
-        text += &apache_storage(&store, port);
-    }
+    text += &match make {
+        Make::Apache(_) => apache_storage(&store, port),
+        Make::Ours => storage(settings),
+    };
     for (key, value) in &settings.properties {
         text += &format!("{key}={value}\n");
     }
@@ -367,6 +369,12 @@ fn spawn(make: Make, folder: &Path, namesrv: &str, standalone: Option<u16>, port
             process
         }
     }
+}
+
+/// Small segments, so that many brokers fit a small disk.
+fn storage(settings: &Settings) -> String {
+    let key = "mappedFileSizeCommitLog";
+    if settings.properties.iter().any(|(given, _)| *given == key) { String::new() } else { format!("{key}=67108864\n") }
 }
 
 /// Small files, so that a test's broker starts in seconds and fits a small disk.

@@ -1,8 +1,10 @@
-//! What a test may do to a running broker from outside: end it at an exact step, and move its wall clock. With the feature
-//! `test-hooks` off, as in every build but that of tests, a step is no code and the environment is not read.
+//! What a test may do to a running broker from outside: end it at an exact step, move its wall clock, and give it a disk with
+//! room. With the feature `test-hooks` off, as in every build but that of tests, a step is no code and the environment is
+//! not read.
 //!
 //! `RINGMQ_TEST_KILL=STEP@N` ends the whole process by SIGKILL when it passes the step for the n-th time, counted from 1.
 //! `RINGMQ_TEST_CLOCK=FILE` adds to the wall clock what the file says, in milliseconds; no file is no shift.
+//! `RINGMQ_TEST_ROOM=1` has every disk half free, however full the one is that the tests run on.
 
 /// A step of which a test may want to see what a kill leaves: its name, as a format string and its arguments. A name says
 /// what has just been done, and behind a colon to which topic or file.
@@ -24,17 +26,26 @@ pub(crate) fn clock_shift_ms() -> i64 {
     0
 }
 
-#[cfg(feature = "test-hooks")]
-pub(crate) use self::on::clock_shift_ms;
+/// The room that a broker goes by, of the room there is.
+#[cfg(not(feature = "test-hooks"))]
+#[inline(always)]
+pub(crate) fn room(found: crate::fs::Space) -> crate::fs::Space {
+    found
+}
+
 #[cfg(feature = "test-hooks")]
 pub use self::on::passed;
+#[cfg(feature = "test-hooks")]
+pub(crate) use self::on::{clock_shift_ms, room};
 
 #[cfg(feature = "test-hooks")]
 mod on {
     use std::ffi::OsString;
     use std::sync::LazyLock;
     use std::sync::atomic::{AtomicU64, Ordering};
-    use std::{fmt, fs};
+    use std::{env, fmt, fs};
+
+    use crate::fs::Space;
 
     struct Kill {
         step: String,
@@ -43,13 +54,15 @@ mod on {
     }
 
     static KILL: LazyLock<Option<Kill>> = LazyLock::new(|| {
-        let asked = std::env::var("RINGMQ_TEST_KILL").ok()?;
+        let asked = env::var("RINGMQ_TEST_KILL").ok()?;
         let (step, nth) = asked.rsplit_once('@').unwrap_or((&asked, "1"));
         let nth = nth.parse().unwrap_or_else(|error| panic!("RINGMQ_TEST_KILL={asked}: {error}; write STEP@N"));
         Some(Kill { step: step.to_owned(), nth, passes: AtomicU64::new(0) })
     });
 
-    static CLOCK: LazyLock<Option<OsString>> = LazyLock::new(|| std::env::var_os("RINGMQ_TEST_CLOCK"));
+    static CLOCK: LazyLock<Option<OsString>> = LazyLock::new(|| env::var_os("RINGMQ_TEST_CLOCK"));
+
+    static ROOM: LazyLock<bool> = LazyLock::new(|| env::var_os("RINGMQ_TEST_ROOM").is_some_and(|asked| asked == "1"));
 
     /// A step was passed; for [`step!`](crate::step).
     pub fn passed(name: fmt::Arguments<'_>) {
@@ -63,6 +76,10 @@ mod on {
         loop {
             std::thread::park();
         }
+    }
+
+    pub(crate) fn room(found: Space) -> Space {
+        if *ROOM { Space { free: found.total / 2, ..found } } else { found }
     }
 
     pub(crate) fn clock_shift_ms() -> i64 {

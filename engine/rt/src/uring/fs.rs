@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::file::CommitMethod;
 use crate::fs::Space;
+use crate::hooks;
 use crate::step;
 use crate::uring::blocking::{self, Lane};
 
@@ -117,7 +118,7 @@ pub(crate) async fn space(path: &Path) -> io::Result<Space> {
         let unit = stat.f_frsize;
         // As `df` counts: what is kept back for root is neither used nor free.
         let used = stat.f_blocks.saturating_sub(stat.f_bfree);
-        Ok(Space { total: (used + stat.f_bavail) * unit, free: stat.f_bavail * unit })
+        Ok(hooks::room(Space { total: (used + stat.f_bavail) * unit, free: stat.f_bavail * unit }))
     })
     .await
 }
