@@ -12,12 +12,14 @@ use crate::codec::{BadFile, Decoder, Encoder, Kind};
 use crate::error::{OpenError, ReadError};
 use crate::index_io::IndexFiles;
 use crate::index_log::FileReach;
+use crate::indexes::Indexes;
 use crate::limits;
 use crate::position::{Epoch, ShardId};
 use crate::queue::{Block, ENTRY, Kept, Queue, Queues};
+use crate::runs::Vouched;
 use crate::state::{Core, State};
 
-const KIND: Kind = Kind { magic: b"RMqSNAP\n", version: 2 };
+const KIND: Kind = Kind { magic: b"RMqSNAP\n", version: 3 };
 /// Queues that are encoded between two looks at the clock.
 const STRIDE: usize = 32;
 
@@ -34,6 +36,37 @@ pub(crate) struct Snapshot {
     pub(crate) index_files: Vec<FileReach>,
     pub(crate) store_ms: i64,
     pub(crate) queues: Queues,
+    pub(crate) runs: Vouchers,
+}
+
+/// What it vouches for of the stores of runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Vouchers {
+    pub(crate) keys: Vouched,
+    pub(crate) timers: Vouched,
+}
+
+impl Vouchers {
+    async fn of(indexes: &Indexes) -> io::Result<Self> {
+        let keys = match &indexes.keys {
+            Some(keys) => keys.vouch().await?,
+            None => Vouched::default(),
+        };
+        Ok(Self { keys, timers: indexes.timers.vouch().await? })
+    }
+}
+
+/// What stands behind the queues: flushed, the next block of the index log, the number of queues, and what is vouched for.
+const TAIL: usize = 8 + 4 + 4 + 2 * (4 + 8 + 8);
+
+fn put_vouched(out: &mut Encoder, vouched: Vouched) {
+    out.u32(vouched.next);
+    out.u64(vouched.end);
+    out.u64(vouched.covered);
+}
+
+fn take_vouched(input: &mut Decoder<'_>) -> Result<Vouched, BadFile> {
+    Ok(Vouched { next: input.u32()?, end: input.u64()?, covered: input.u64()? })
 }
 
 pub(crate) fn path(root: &Path, shard: ShardId) -> PathBuf {
@@ -102,9 +135,10 @@ async fn decode(bytes: &[u8], shard: ShardId, store: u64) -> Result<Snapshot, Ba
     }
     // The queues lie in front of the numbers that were known last.
     let (mut queues_part, tail) =
-        input.0.split_last_chunk::<16>().map(|(q, t)| (Decoder(q), Decoder(t))).ok_or(BadFile::Content)?;
+        input.0.split_last_chunk::<TAIL>().map(|(q, t)| (Decoder(q), Decoder(t))).ok_or(BadFile::Content)?;
     let mut tail = tail;
     let (flushed, index_next, count) = (tail.u64()?, tail.u32()?, tail.u32()?);
+    let runs = Vouchers { keys: take_vouched(&mut tail)?, timers: take_vouched(&mut tail)? };
     let mut queues = Queues::default();
     for n in 0..count as usize {
         take_queue(&mut queues_part, &mut queues)?;
@@ -115,7 +149,7 @@ async fn decode(bytes: &[u8], shard: ShardId, store: u64) -> Result<Snapshot, Ba
     if !queues_part.0.is_empty() || flushed < replay {
         return Err(BadFile::Content);
     }
-    Ok(Snapshot { epoch, replay, flushed, index_next, index_files, store_ms, queues })
+    Ok(Snapshot { epoch, replay, flushed, index_next, index_files, store_ms, queues, runs })
 }
 
 /// Why no snapshot was written.
@@ -184,9 +218,18 @@ pub(crate) async fn take(core: &Rc<Core>) -> Result<(), NotTaken> {
         core.poison("flushing the queue index", e);
         return Err(NotTaken::Unfit);
     }
+    let runs = match Vouchers::of(&core.indexes).await {
+        Ok(runs) => runs,
+        Err(e) => {
+            core.poison("flushing the names of an index", e);
+            return Err(NotTaken::Unfit);
+        }
+    };
     encoder.u64(core.with(|s| s.marks.flushed.offset()));
     encoder.u32(index_next);
     encoder.u32(count);
+    put_vouched(&mut encoder, runs.keys);
+    put_vouched(&mut encoder, runs.timers);
     // The log behind the snapshot must be there: from here on none of it is dropped, and none was meanwhile.
     let before = core.with_mut(|s| {
         let fit = !s.index_damaged && s.start_wanted.max(core.segments.start()) <= replay;

@@ -63,7 +63,7 @@ impl Indexes {
         self.all().all(|runs| runs.has_room())
     }
 
-    /// All that records in front of this log offset have is in durable runs.
+    /// All that records in front of this log offset have is in runs.
     pub(crate) fn covered(&self) -> u64 {
         self.all().map(|runs| runs.covered()).min().unwrap_or(0)
     }

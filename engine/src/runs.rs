@@ -29,7 +29,7 @@ use crate::error::{OpenError, ReadError};
 use crate::limits::{self, RUN_CACHE_BLOCKS, RUNS_MAX};
 use crate::position::ShardId;
 
-use file::{Run, Writer};
+use file::{Ending, Run, Writer};
 pub(crate) use format::Entry;
 use format::{Head, Numbers, Owner};
 use sort::{Sorter, take_lowest};
@@ -68,6 +68,18 @@ pub struct RunStats {
     pub merges: u64,
 }
 
+/// What a snapshot vouches for: it is written once this is durable, so that a run costs one flush and an empty stretch of the
+/// log costs none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Vouched {
+    /// Runs with numbers in front of this are whole.
+    pub(crate) next: u32,
+    /// The last of them ends at this log offset.
+    pub(crate) end: u64,
+    /// Between there and this log offset there are no entries.
+    pub(crate) covered: u64,
+}
+
 /// A store of runs.
 #[derive(Debug)]
 pub(crate) struct Runs {
@@ -80,6 +92,10 @@ pub(crate) struct Runs {
     runs: RefCell<Vec<Rc<Run>>>,
     /// Number of the next table that is written out.
     next: Cell<u32>,
+    /// A snapshot may vouch for runs with numbers in front of this.
+    vouched: Cell<u32>,
+    /// Names in the folder are not durable yet.
+    names: Cell<bool>,
     /// The values of all runs so far are below this.
     before: Cell<u64>,
     /// Values in front of it lead nowhere any more.
@@ -99,13 +115,15 @@ pub(crate) struct Runs {
 
 impl Runs {
     /// Opens the runs of a shard whose log begins at `start`. What is not whole, not needed or behind a gap is removed;
-    /// [`covered`](Self::covered) says from where the log has to be read again. A table is written out at `worth` entries.
+    /// [`covered`](Self::covered) says from where the log has to be read again. Runs that no snapshot vouches for are read
+    /// whole. A table is written out at `worth` entries.
     pub(crate) async fn open(
         root: &Path,
         shard: ShardId,
         store: u64,
         kind: Kind,
         start: u64,
+        vouched: Vouched,
         worth: usize,
     ) -> Result<Rc<Self>, OpenError> {
         let dir = root.join("index").join(shard.to_string()).join(kind.folder());
@@ -116,7 +134,10 @@ impl Runs {
         for name in names {
             let Some(numbers) = name.to_str().and_then(Numbers::of_name) else { continue };
             let path = dir.join(&name);
-            match Run::open(&path, owner, numbers).await.map_err(OpenError::io("read", &path))? {
+            // A merge is slow to end and quick to trust: it may be long.
+            let trusted = numbers.first < numbers.last || numbers.last < vouched.next;
+            let ending = if trusted { Ending::HeadLast } else { Ending::Together };
+            match Run::open(&path, owner, numbers, ending).await.map_err(OpenError::io("read", &path))? {
                 Some(run) => found.push(run),
                 None => fs::remove(&path).await.map_err(OpenError::io("remove", &path))?,
             }
@@ -138,16 +159,20 @@ impl Runs {
         fs::sync_dir(&dir).await.map_err(OpenError::io("flush", &dir))?;
         runs.sort_by_key(|run| run.head.numbers.first);
         let from = runs.last().map_or(start, |run| run.head.covers.1);
+        // Nothing may be missing in front of the stretch that is known to be empty.
+        let covered = if from >= vouched.end { vouched.covered } else { from };
         let next = runs.last().map_or(0, |run| run.head.numbers.last + 1);
         let before = runs.iter().map(|run| run.head.before.max(behind(&run.head))).max().unwrap_or(0);
         Ok(Rc::new(Self {
             dir,
             shard,
             owner,
-            table: RefCell::new(Table::new(from, worth)),
+            table: RefCell::new(Table::new(from, covered, worth)),
             sorter: RefCell::default(),
             runs: RefCell::new(runs),
             next: Cell::new(next),
+            vouched: Cell::new(vouched.next),
+            names: Cell::new(false),
             before: Cell::new(before),
             floor: Cell::new(start),
             over: Cell::new(0),
@@ -172,9 +197,26 @@ impl Runs {
         self.table.borrow().has_room()
     }
 
-    /// Everything that records in front of this log offset have is in durable runs. A batch begins there.
+    /// Everything that records in front of this log offset have is in runs that are durable but for their names. A batch
+    /// begins there.
     pub(crate) fn covered(&self) -> u64 {
-        self.table.borrow().written_to()
+        self.table.borrow().covered()
+    }
+
+    /// What a snapshot that is written from here on may vouch for.
+    pub(crate) async fn vouch(&self) -> io::Result<Vouched> {
+        let vouched = {
+            let table = self.table.borrow();
+            Vouched { next: self.next.get(), end: table.from(), covered: table.covered() }
+        };
+        if self.names.replace(false)
+            && let Err(error) = fs::sync_dir(&self.dir).await
+        {
+            self.names.set(true);
+            return Err(error);
+        }
+        self.vouched.set(vouched.next.max(self.vouched.get()));
+        Ok(vouched)
     }
 
     /// Whether it is time to write out.
@@ -266,7 +308,10 @@ impl Runs {
             writer.abandon().await?;
             return Err(error);
         }
-        let run = writer.finish(&self.dir).await?;
+        // One that takes the number of a run that was damaged would be trusted in its place.
+        let ending = if number < self.vouched.get() { Ending::HeadLast } else { Ending::Together };
+        let run = writer.finish(ending).await?;
+        self.names.set(true);
         self.next.set(number + 1);
         self.before.set(before.max(behind(&run.head)));
         self.runs.borrow_mut().push(Rc::new(run));

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use ringmq_rt::sync::Waiters;
 use ringmq_rt::{CommitMethod, Slice, Task, fs, spawn};
 
-use crate::checkpoint::{self, NotTaken};
+use crate::checkpoint::{self, NotTaken, Vouchers};
 use crate::counters::Counters;
 use crate::error::{AppendError, OpenError, Poisoned, ReadError};
 use crate::flush;
@@ -103,7 +103,8 @@ impl Shard {
         index_files.remove_before(start.index).await.map_err(OpenError::io("remove", index_files.path_of("")))?;
         let snapshot = checkpoint::load(root, shard, meta.id()).await?;
         let known = Known { shard, store: meta.id(), flushed: meta.flushed(shard) };
-        let indexes = open_indexes(root, shard, meta, &options, segments.start()).await?;
+        let vouchers = snapshot.as_ref().map(|snapshot| snapshot.runs).unwrap_or_default();
+        let indexes = open_indexes(root, shard, meta, &options, segments.start(), vouchers).await?;
         let found = recover::recover(known, &segments, &index_files, &start, snapshot, &indexes).await?;
         let recovery = Recovery {
             replayed_bytes: found.end - found.replayed_from,
@@ -601,10 +602,11 @@ async fn open_indexes(
     meta: &StoreMeta,
     options: &ShardOptions,
     start: u64,
+    vouchers: Vouchers,
 ) -> Result<Indexes, OpenError> {
-    let open = |kind| Runs::open(root, shard, meta.id(), kind, start, options.key_table);
-    let keys = if options.key_index { Some(open(runs::Kind::Keys).await?) } else { None };
-    Ok(Indexes { keys, timers: open(runs::Kind::Timers).await? })
+    let open = |kind, vouched| Runs::open(root, shard, meta.id(), kind, start, vouched, options.key_table);
+    let keys = if options.key_index { Some(open(runs::Kind::Keys, vouchers.keys).await?) } else { None };
+    Ok(Indexes { keys, timers: open(runs::Kind::Timers, vouchers.timers).await? })
 }
 
 fn start_tasks(core: &Rc<Core>, root: &Path) -> Result<Tasks, OpenError> {

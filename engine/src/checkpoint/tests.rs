@@ -35,8 +35,12 @@ fn sample() -> Vec<u8> {
     encoder.u64(8192);
     encoder.u32(10);
     encoder.u32(2);
+    put_vouched(&mut encoder, KEYS);
+    put_vouched(&mut encoder, Vouched::default());
     encoder.finish()
 }
+
+const KEYS: Vouched = Vouched { next: 7, end: 4000, covered: 4096 };
 
 #[test]
 fn a_snapshot_reads_back() {
@@ -46,6 +50,7 @@ fn a_snapshot_reads_back() {
     let queue = found.queues.get(found.queues.find("orders", -7).unwrap()).unwrap();
     assert_eq!((queue.born, queue.base, queue.next()), (100, 50, 451));
     assert_eq!(queue.blocks, [Block::new(3, 1 << 40), Block::new(9, (1 << 40) + 7)]);
+    assert_eq!(found.runs, Vouchers { keys: KEYS, timers: Vouched::default() });
     assert_eq!(found.index_files, [FileReach { number: 0, last: 4000 }]);
 }
 
@@ -75,5 +80,7 @@ fn lengths_that_lie_are_content_not_memory() {
     encoder.u64(0);
     encoder.u32(0);
     encoder.u32(1);
+    put_vouched(&mut encoder, KEYS);
+    put_vouched(&mut encoder, KEYS);
     assert_eq!(wait(decode(&encoder.finish(), shard(), 99)).unwrap_err(), BadFile::Content);
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use ringmq_rt::{AlignedBuf, AppendBuf, File, Slice, fs};
 
 use crate::error::ReadError;
-use crate::limits::{BLOCK, RUN_FENCES, RUN_GROW_BLOCKS, RUN_WRITE_BLOCKS};
+use crate::limits::{BLOCK, RUN_FENCES, RUN_GROW_BLOCKS, RUN_READ_BLOCKS, RUN_WRITE_BLOCKS};
 use crate::log::to_usize;
 
 use super::format::{BLOCK_ENTRIES, Block, Entry, Head, Numbers, Owner, encode_block, mark};
@@ -24,9 +24,19 @@ pub(crate) struct Run {
     damaged: Cell<bool>,
 }
 
+/// When the head of a run is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// With all else, and one flush: after a crash what is behind a head has to be looked at.
+    Together,
+    /// Once all else is durable: what has a head is whole.
+    HeadLast,
+}
+
 impl Run {
-    /// Opens a file; `None` when it is not a whole run of this owner with these numbers.
-    pub(crate) async fn open(path: &Path, owner: Owner, numbers: Numbers) -> io::Result<Option<Self>> {
+    /// Opens a file; `None` when it is not a whole run of this owner with these numbers. How its head came there says
+    /// whether its entries have to be looked at.
+    pub(crate) async fn open(path: &Path, owner: Owner, numbers: Numbers, ending: Ending) -> io::Result<Option<Self>> {
         let file = File::open(path).await?;
         let len = file.len().await?;
         let Some(bytes) = read(&file, 0, 1).await? else { return Ok(None) };
@@ -43,8 +53,25 @@ impl Run {
                 fences.extend(block.entries(0..block.len()));
             }
         }
-        let whole = fences.len() == head.fences() as usize && fences.is_sorted();
-        Ok(whole.then(|| Self { head, path: path.to_path_buf(), fences, file, mark, damaged: Cell::new(false) }))
+        if fences.len() != head.fences() as usize || !fences.is_sorted() {
+            return Ok(None);
+        }
+        let run = Self { head, path: path.to_path_buf(), fences, file, mark, damaged: Cell::new(false) };
+        Ok((ending == Ending::HeadLast || run.is_whole().await?).then_some(run))
+    }
+
+    /// Whether every block is what was written.
+    async fn is_whole(&self) -> io::Result<bool> {
+        let mut first = 0;
+        while first < self.head.blocks {
+            let count = (self.head.blocks - first).min(RUN_READ_BLOCKS);
+            match self.read(first, count).await {
+                Ok(_) => first += count,
+                Err(ReadError::Io { error, .. }) => return Err(error),
+                Err(_) => return Ok(false),
+            }
+        }
+        Ok(true)
     }
 
     pub(crate) fn is_damaged(&self) -> bool {
@@ -193,8 +220,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Ends the run: fences, everything durable, then the head, then the name. From then on it is whole.
-    pub(crate) async fn finish(mut self, dir: &Path) -> io::Result<Run> {
+    /// Ends the run with fences and head, and makes it durable, but for its name.
+    pub(crate) async fn finish(mut self, ending: Ending) -> io::Result<Run> {
         if !self.block.is_empty() {
             self.end_block();
         }
@@ -209,12 +236,13 @@ impl Writer {
         if self.allocated == 0 {
             self.file.allocate(BLOCK).await?;
         }
-        self.file.sync().await?;
+        if ending == Ending::HeadLast {
+            self.file.sync().await?;
+        }
         let mut head = AlignedBuf::new(to_usize(BLOCK)).map_err(io::Error::other)?;
         head.copy_from_slice(&self.head.encode());
         self.file.write_at(&[head.freeze()], 0).await?;
         self.file.sync().await?;
-        fs::sync_dir(dir).await?;
         let Self { path, file, head, mark, .. } = self;
         Ok(Run { head, path, fences, file, mark, damaged: Cell::new(false) })
     }

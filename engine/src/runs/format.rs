@@ -1,6 +1,6 @@
 //! How a run lies on disk: a head block, then blocks of sorted entries, then blocks of fences. Pure bytes.
 //!
-//! The head is written last, once everything behind it is durable: a file without a whole head is no run. Every block
+//! A file without a whole head is no run. Every block
 //! carries its checksum, the run it belongs to and its number there, so that a stale or misplaced block is told from
 //! the right one.
 

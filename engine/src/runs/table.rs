@@ -37,7 +37,7 @@ pub(crate) struct Table {
     spare: Vec<Vec<Entry>>,
     /// Written out up to here.
     from: u64,
-    /// Closed pieces reach to here.
+    /// Closed pieces reach to here: what lies in front of it and is not in them is written out, or has no entries.
     to: u64,
     /// Somebody waits for everything in front of this offset to be written out.
     wanted: u64,
@@ -46,15 +46,16 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// An empty table that goes on at the log offset `from` and is written out at about `worth` entries.
-    pub(crate) fn new(from: u64, worth: usize) -> Self {
+    /// An empty table behind a run that ends at the log offset `from`; nothing in front of `to` is missing. It is written
+    /// out at about `worth` entries.
+    pub(crate) fn new(from: u64, to: u64, worth: usize) -> Self {
         Self {
             open: Vec::new(),
             closed: VecDeque::new(),
             pending: 0,
             spare: Vec::new(),
             from,
-            to: from,
+            to: to.max(from),
             wanted: 0,
             worth,
         }
@@ -84,8 +85,14 @@ impl Table {
     /// Asks for everything in front of `batch`, where the open batch begins, to be written out.
     pub(crate) fn want(&mut self, batch: u64) {
         self.wanted = self.wanted.max(batch);
-        if batch > self.to {
+        if !self.open.is_empty() {
             self.close(batch);
+            return;
+        }
+        // A stretch without entries goes with what is in front of it, and is no reason to write.
+        self.to = self.to.max(batch);
+        if let Some(last) = self.closed.back_mut() {
+            last.to = self.to;
         }
     }
 
@@ -147,9 +154,14 @@ impl Table {
         self.from = covers.1;
     }
 
-    /// Written out up to here.
-    pub(crate) fn written_to(&self) -> u64 {
+    /// Where the last run ends.
+    pub(crate) fn from(&self) -> u64 {
         self.from
+    }
+
+    /// Nothing that records in front of this log offset have is left here.
+    pub(crate) fn covered(&self) -> u64 {
+        if self.closed.is_empty() { self.to } else { self.from }
     }
 
     /// Greatest value in memory.
@@ -228,7 +240,7 @@ mod tests {
 
     #[test]
     fn entries_are_found_whether_their_piece_is_open_closed_or_sorted() {
-        let mut table = Table::new(0, RUN_PIECE * 4);
+        let mut table = Table::new(0, 0, RUN_PIECE * 4);
         let mut closed = 0;
         for n in 0..RUN_PIECE as u64 * 2 + 10 {
             closed += usize::from(table.insert(entry(n % 3, n), n / 100 * 100));
@@ -255,7 +267,7 @@ mod tests {
 
     #[test]
     fn what_is_written_out_covers_whole_batches_and_nothing_in_front_is_left() {
-        let mut table = Table::new(4096, RUN_PIECE);
+        let mut table = Table::new(4096, 0, RUN_PIECE);
         for n in 0..RUN_PIECE as u64 + 1 {
             table.insert(entry(9, 5000 + n), 4096);
         }
@@ -265,16 +277,23 @@ mod tests {
         // All of these belong to a batch that is not over: nothing is covered yet.
         assert_eq!((frozen.covers, frozen.entries), ((4096, 4096), RUN_PIECE));
         table.wrote(frozen);
-        assert_eq!((table.len(), table.written_to(), table.is_due()), (1, 4096, false));
+        assert_eq!((table.len(), table.covered(), table.is_due()), (1, 4096, false));
         table.want(8192);
         assert!(table.is_due());
         let frozen = table.freeze().unwrap();
         assert_eq!((frozen.covers, frozen.entries), ((4096, 8192), 1));
         table.wrote(frozen);
-        assert_eq!((table.len(), table.written_to(), table.last()), (0, 8192, None));
+        assert_eq!((table.len(), table.covered(), table.last()), (0, 8192, None));
         table.want(8192);
         assert!(!table.is_due(), "there is nothing left to write");
         table.want(12288);
-        assert_eq!(table.freeze().unwrap().covers, (8192, 12288), "a stretch without entries is covered too");
+        assert!(!table.is_due() && table.freeze().is_none(), "a stretch without entries is no reason to write");
+        assert_eq!((table.from(), table.covered()), (8192, 12288));
+        table.insert(entry(9, 16384), 16384);
+        assert_eq!(table.covered(), 12288, "the open batch has it");
+        table.want(20480);
+        assert_eq!(table.covered(), 8192);
+        table.want(24576);
+        assert_eq!(table.freeze().unwrap().covers, (8192, 24576), "what is empty around it is covered too");
     }
 }

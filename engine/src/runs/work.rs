@@ -13,7 +13,7 @@ use crate::limits::{self, BLOCK, RUN_READ_BLOCKS, RUNS_MAX};
 use crate::log::to_usize;
 use crate::state::{Core, Room, State};
 
-use super::file::{Run, Writer};
+use super::file::{Ending, Run, Writer};
 use super::format::{BLOCK_ENTRIES, Block, Entry, Numbers};
 use super::sort::take_lowest;
 use super::{Runs, list};
@@ -208,10 +208,14 @@ impl Runs {
                 _ => ended,
             };
         }
-        let run = match writer.finish(&self.dir).await {
+        let run = match writer.finish(Ending::HeadLast).await {
             Ok(run) => run,
             Err(e) => return Ended::Failed(e),
         };
+        // In front of the names that go.
+        if let Err(e) = fs::sync_dir(&self.dir).await {
+            return Ended::Failed(e);
+        }
         self.replace(&inputs, run);
         for run in &inputs {
             if let Err(e) = fs::remove(&run.path).await {
