@@ -241,12 +241,15 @@ pub(crate) async fn take(core: &Rc<Core>) -> Result<(), NotTaken> {
     });
     let Some(before) = before else { return Err(NotTaken::Unfit) };
     let file = path_of(core);
-    if let Err(e) = fs::replace(&file, encoder.finish(), false).await {
+    let bytes = encoder.finish();
+    let len = bytes.len() as u64;
+    if let Err(e) = fs::replace(&file, bytes, false).await {
         core.with_mut(|s| s.snapshot_replay = before);
         return Err(NotTaken::Io(e));
     }
     core.with_mut(|s| {
         s.snapshot_at = s.snapshot_at.max(written);
+        s.snapshot_len = len;
         s.snapshot_replay = Some(replay);
         s.counts.snapshots += 1;
     });
@@ -308,12 +311,14 @@ pub(crate) async fn forget(core: &Core, why: &ReadError) {
 pub(crate) async fn run(core: Rc<Core>) {
     loop {
         let woken = timeout(core.options.snapshot_interval, core.snapshot_work.wait()).await.is_ok();
-        let (ending, behind) =
-            core.with(|s| (s.is_ending() || s.is_closing(), s.marks.written.offset().saturating_sub(s.snapshot_at)));
-        if ending {
+        if core.with(|s| s.is_ending() || s.is_closing()) {
             return;
         }
-        if behind == 0 || (woken && behind < core.options.snapshot_bytes) {
+        let due = |s: &State| match woken {
+            true => s.snapshot_is_due(core.options.snapshot_bytes),
+            false => s.snapshot_at < s.marks.written.offset(),
+        };
+        if !core.with(due) {
             continue;
         }
         match take(&core).await {

@@ -56,7 +56,7 @@ fn finish(core: &Core, write: crate::log::Write) {
         s.end_write(write, core.options.flush, core.options.tail_cache_bytes);
         let pending = s.index.pending();
         let index = pending > 0 && (idle || pending >= crate::limits::INDEX_WRITE_BLOCKS / 4);
-        let snapshot = s.marks.written.offset().saturating_sub(s.snapshot_at) >= core.options.snapshot_bytes;
+        let snapshot = s.snapshot_is_due(core.options.snapshot_bytes);
         (index, snapshot, crate::prepare::is_due(core, s))
     });
     core.progress.wake_all();

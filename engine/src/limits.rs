@@ -71,8 +71,13 @@ pub const SPARE_RATIO: f64 = 0.85;
 /// Rest between two files of dropped segments, so that their removal is no load.
 pub const DROP_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Log bytes after which a snapshot of the queues is written: a start reads at most about this much of the log.
+/// Log bytes after which a snapshot of the queues is written: a start reads at most about this much of the log, or
+/// [`SNAPSHOT_SHARE`] times the snapshot if that is more.
 pub const SNAPSHOT_BYTES: u64 = 128 << 20;
+
+/// Log bytes for each byte of the last snapshot before the next: it grows with what is stored, and may not become most of what
+/// is written.
+pub const SNAPSHOT_SHARE: u64 = 32;
 
 /// Time after which a snapshot is written if anything changed.
 pub const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(30);

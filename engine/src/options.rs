@@ -46,7 +46,7 @@ pub struct ShardOptions {
     pub drop_interval: Duration,
     /// Under ASYNC_FLUSH, the longest time between a write and the flush that covers it.
     pub flush_interval: Duration,
-    /// Log bytes after which a snapshot is written.
+    /// Log bytes after which a snapshot is written; a large snapshot waits for more, `limits::SNAPSHOT_SHARE`.
     pub snapshot_bytes: u64,
     /// Time after which a snapshot is written if anything changed.
     pub snapshot_interval: Duration,

@@ -99,6 +99,8 @@ pub(crate) struct State {
     pub(crate) index_damaged: bool,
     /// Written bytes at the last snapshot.
     pub(crate) snapshot_at: u64,
+    /// Length of the last snapshot that this run of the shard has written.
+    pub(crate) snapshot_len: u64,
     /// From where the snapshot on disk has the log read again; none of that is dropped. `None` without a snapshot.
     pub(crate) snapshot_replay: Option<u64>,
     /// Where the log is to start, and has to once this is on disk.
@@ -154,6 +156,7 @@ impl State {
             used_percent: 0,
             index_damaged: false,
             snapshot_at: start.snapshot_at,
+            snapshot_len: 0,
             snapshot_replay: start.snapshot_replay,
             start_wanted: start.start,
             dropping: false,
@@ -162,6 +165,12 @@ impl State {
             record_max: options.record_max,
             unwritten_max: options.unwritten_max,
         }
+    }
+
+    /// Whether there is enough log for the next snapshot, which is due after `bytes` unless the last was large.
+    pub(crate) fn snapshot_is_due(&self, bytes: u64) -> bool {
+        let behind = self.marks.written.offset().saturating_sub(self.snapshot_at);
+        behind >= bytes.max(self.snapshot_len.saturating_mul(limits::SNAPSHOT_SHARE))
     }
 
     pub(crate) fn confirmed(&self) -> u64 {

@@ -99,3 +99,30 @@ fn a_long_log_is_not_replayed_into_memory() {
         assert_eq!(all(&shard, "t", 0).await.len(), 20_000);
     });
 }
+
+#[test]
+fn a_large_snapshot_waits_for_more_log() {
+    let options = ShardOptions {
+        segment_size: 16 << 20,
+        unwritten_max: 8 << 20,
+        snapshot_bytes: 16 << 10,
+        snapshot_interval: std::time::Duration::from_secs(86_400),
+        ..small(FlushPolicy::Async)
+    };
+    Sim::new(4).run(async {
+        let (_store, shard) = open(options).await.unwrap();
+        let send = async |queue: i32| append(&shard, &Message::new("t", queue, vec![7; 1000])).await.unwrap().end;
+        for queue in 0..2_000 {
+            shard.confirmed(send(queue).await).await.unwrap();
+        }
+        shard.snapshot().await.unwrap();
+        // Two thousand queues are about 80 KiB of snapshot: two thousand messages more are worth one or two.
+        let before = shard.stats().counters.snapshots;
+        assert!(before > 2, "{before} snapshots while it was small");
+        for queue in 0..2_000 {
+            shard.confirmed(send(queue).await).await.unwrap();
+        }
+        let more = shard.stats().counters.snapshots - before;
+        assert!((1..=3).contains(&more), "{more} snapshots");
+    });
+}
