@@ -12,7 +12,7 @@ use crate::codec::{BadFile, Decoder, Encoder, Kind};
 use crate::error::{OpenError, ReadError};
 use crate::index_io::IndexFiles;
 use crate::index_log::FileReach;
-use crate::indexes::Indexes;
+use crate::indexes::Vouchers;
 use crate::limits;
 use crate::position::{Epoch, ShardId};
 use crate::queue::{Block, ENTRY, Kept, Queue, Queues};
@@ -37,23 +37,6 @@ pub(crate) struct Snapshot {
     pub(crate) store_ms: i64,
     pub(crate) queues: Queues,
     pub(crate) runs: Vouchers,
-}
-
-/// What it vouches for of the stores of runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Vouchers {
-    pub(crate) keys: Vouched,
-    pub(crate) timers: Vouched,
-}
-
-impl Vouchers {
-    async fn of(indexes: &Indexes) -> io::Result<Self> {
-        let keys = match &indexes.keys {
-            Some(keys) => keys.vouch().await?,
-            None => Vouched::default(),
-        };
-        Ok(Self { keys, timers: indexes.timers.vouch().await? })
-    }
 }
 
 /// What stands behind the queues: flushed, the next block of the index log, the number of queues, and what is vouched for.
@@ -218,7 +201,7 @@ pub(crate) async fn take(core: &Rc<Core>) -> Result<(), NotTaken> {
         core.poison("flushing the queue index", e);
         return Err(NotTaken::Unfit);
     }
-    let runs = match Vouchers::of(&core.indexes).await {
+    let runs = match core.indexes.vouch().await {
         Ok(runs) => runs,
         Err(e) => {
             core.poison("flushing the names of an index", e);

@@ -1,13 +1,14 @@
 //! The stores of runs of one shard, as the log feeds them: what a record is found by, and when it is due. All of them are
 //! derived from the log and are built again from it where they are not on disk.
 
+use std::io;
 use std::rc::Rc;
 
 use ringmq_protocol::names;
 
 use crate::keys::Keys;
 use crate::record::Head;
-use crate::runs::Runs;
+use crate::runs::{Runs, Vouched};
 
 /// The stores.
 #[derive(Debug, Clone)]
@@ -16,6 +17,14 @@ pub(crate) struct Indexes {
     pub(crate) keys: Option<Rc<Runs>>,
     /// Due time, in milliseconds since 1970 → record.
     pub(crate) timers: Rc<Runs>,
+}
+
+/// What a snapshot vouches for of each store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Vouchers {
+    /// Nothing when the key index is switched off.
+    pub(crate) keys: Vouched,
+    pub(crate) timers: Vouched,
 }
 
 /// What a record has for the stores.
@@ -78,6 +87,15 @@ impl Indexes {
         for runs in self.all() {
             runs.want(batch);
         }
+    }
+
+    /// What a snapshot that is written from here on may vouch for.
+    pub(crate) async fn vouch(&self) -> io::Result<Vouchers> {
+        let keys = match &self.keys {
+            Some(keys) => keys.vouch().await?,
+            None => Vouched::default(),
+        };
+        Ok(Vouchers { keys, timers: self.timers.vouch().await? })
     }
 
     pub(crate) fn drop_in_front_of(&self, start: u64) {

@@ -134,7 +134,7 @@ impl Runs {
         for name in names {
             let Some(numbers) = name.to_str().and_then(Numbers::of_name) else { continue };
             let path = dir.join(&name);
-            // A merge is slow to end and quick to trust: it may be long.
+            // A merge ends in two steps, because it may be too long to be read whole at a start.
             let trusted = numbers.first < numbers.last || numbers.last < vouched.next;
             let ending = if trusted { Ending::HeadLast } else { Ending::Together };
             match Run::open(&path, owner, numbers, ending).await.map_err(OpenError::io("read", &path))? {
@@ -161,7 +161,7 @@ impl Runs {
         let from = runs.last().map_or(start, |run| run.head.covers.1);
         // Nothing may be missing in front of the stretch that is known to be empty.
         let covered = if from >= vouched.end { vouched.covered } else { from };
-        let next = runs.last().map_or(0, |run| run.head.numbers.last + 1);
+        let next = runs.last().map_or(vouched.next, |run| run.head.numbers.last + 1);
         let before = runs.iter().map(|run| run.head.before.max(behind(&run.head))).max().unwrap_or(0);
         Ok(Rc::new(Self {
             dir,

@@ -8,12 +8,12 @@ use std::rc::Rc;
 use ringmq_rt::sync::Waiters;
 use ringmq_rt::{CommitMethod, Slice, Task, fs, spawn};
 
-use crate::checkpoint::{self, NotTaken, Vouchers};
+use crate::checkpoint::{self, NotTaken};
 use crate::counters::Counters;
 use crate::error::{AppendError, OpenError, Poisoned, ReadError};
 use crate::flush;
 use crate::index_io::{self, IndexFiles};
-use crate::indexes::Indexes;
+use crate::indexes::{Indexes, Vouchers};
 use crate::keys::{self, Found, KeyQuery};
 use crate::limits;
 use crate::log::{Log, Writer};

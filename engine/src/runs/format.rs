@@ -1,8 +1,7 @@
 //! How a run lies on disk: a head block, then blocks of sorted entries, then blocks of fences. Pure bytes.
 //!
-//! A file without a whole head is no run. Every block
-//! carries its checksum, the run it belongs to and its number there, so that a stale or misplaced block is told from
-//! the right one.
+//! A file without a whole head is no run. Every block carries its checksum, the run it belongs to and its number there,
+//! so that a stale, misplaced or missing block is told from the right one.
 
 use std::ops::Range;
 

@@ -116,7 +116,7 @@ fn a_large_snapshot_waits_for_more_log() {
             shard.confirmed(send(queue).await).await.unwrap();
         }
         shard.snapshot().await.unwrap();
-        // Two thousand queues are about 80 KiB of snapshot: two thousand messages more are worth one or two.
+        // At 53 bytes or more a queue the next is due after 3 MiB of log; a message of its own batch takes a block of 4 KiB.
         let before = shard.stats().counters.snapshots;
         assert!(before > 2, "{before} snapshots while it was small");
         for queue in 0..2_000 {
