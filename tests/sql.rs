@@ -107,8 +107,8 @@ fn compare(version: &str, speaks: impl Fn(&str) -> bool) {
     let mut left = usize::try_from(count).unwrap();
     while left > 0 {
         let mut questions: Vec<_> = (0..left.min(50_000)).map(|_| generator.question()).collect();
-        left -= questions.len();
         questions.retain(|question| speaks(&question.expression));
+        left -= questions.len();
         for (question, theirs) in questions.iter().zip(apache(version, &questions)) {
             tally.count(&theirs);
             let ours = ours(question);
