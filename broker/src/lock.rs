@@ -97,11 +97,6 @@ impl LockTable {
         (!lock.is_expired(now_ms)).then_some(&*lock.client_id)
     }
 
-    /// True while any lock of the group lives: its dead letters then count as ordered.
-    pub fn is_held(&self, group: &str, now_ms: i64) -> bool {
-        self.groups.get(group).is_some_and(|locks| locks.values().any(|lock| !lock.is_expired(now_ms)))
-    }
-
     /// Drops every expired lock. Locking does not depend on it; memory does.
     pub fn expire(&mut self, now_ms: i64) {
         let mut count = 0;
