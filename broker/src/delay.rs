@@ -12,7 +12,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ringmq_engine::{Position, QueueOffset, ReadBatch, ReadRequest, ReadStatus};
+use ringmq_engine::{Position, QueueOffset, ReadBatch, ReadError, ReadRequest, ReadStatus};
 use ringmq_protocol::message::Record;
 use ringmq_protocol::names;
 use ringmq_rt::time::{sleep, sleep_until};
@@ -52,6 +52,7 @@ pub fn start(node: &Rc<Node>, number: u16, log: &Rc<Log>, progress: impl Fn(&str
             needs: Rc::default(),
             log_start: log.shard.start(),
             told: 0,
+            singly: 0,
         };
         let needs = Rc::clone(&queue.needs);
         log.keep_from(move |_| needs.get());
@@ -84,6 +85,8 @@ struct LevelQueue {
     log_start: u64,
     /// Dropped messages in front of this one are told of.
     told: u64,
+    /// Messages in front of this one are read one at a time, since one of them could not be read.
+    singly: u64,
 }
 
 impl LevelQueue {
@@ -109,11 +112,12 @@ impl LevelQueue {
     /// The next messages; `None` if there are none yet.
     async fn read(&mut self) -> Option<ReadBatch> {
         loop {
+            let single = self.at < self.singly;
             let request = ReadRequest {
                 topic: names::SCHEDULE_TOPIC,
                 queue_id: self.queue_id,
                 offset: QueueOffset(self.at),
-                max_messages: BATCH_MESSAGES,
+                max_messages: if single { 1 } else { BATCH_MESSAGES },
                 max_bytes: BATCH_BYTES,
             };
             match self.log.shard.read_cold(request, &mut |_| true).await {
@@ -136,8 +140,18 @@ impl LevelQueue {
                     }
                     _ => return None,
                 },
+                Err(error @ ReadError::Damaged { .. }) if single => {
+                    self.node.served.delayed_dropped(1);
+                    let shard = self.log.shard.id();
+                    tracing::error!(%shard, queue = self.queue_id, at = self.at, %error, "a delayed message is damaged and is not delivered");
+                    self.at += 1;
+                    self.note();
+                }
                 Err(error) => {
                     tracing::error!(queue = self.queue_id, at = self.at, %error, "delayed messages cannot be read");
+                    if matches!(error, ReadError::Damaged { .. }) {
+                        self.singly = self.at + BATCH_MESSAGES as u64;
+                    }
                     sleep(AGAIN).await;
                 }
             }
@@ -225,7 +239,9 @@ impl LevelQueue {
         let mut message = match Message::of_record(record) {
             Ok(message) => message,
             Err(error) => {
-                tracing::error!(queue = self.queue_id, %error, "a delayed message is no record and is not delivered");
+                self.node.served.delayed_dropped(1);
+                let (shard, offset) = (self.log.shard.id(), log_offset(record));
+                tracing::error!(%shard, queue = self.queue_id, offset, %error, "a delayed message is damaged and is not delivered");
                 return None;
             }
         };

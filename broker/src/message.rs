@@ -29,9 +29,12 @@ impl Message {
     /// A copy of what a record says; the body is not copied.
     ///
     /// # Errors
-    /// When `record` is none.
+    /// When `record` is none, or is damaged: a copy would get a checksum of its own, which hides that.
     pub fn of_record(record: &Slice) -> Result<Self, RecordError> {
         let (view, _) = Record::parse(record)?;
+        if !view.body_crc_matches() {
+            return Err(RecordError::BodyCrc);
+        }
         let body = view.body();
         let from = body.as_ptr().addr() - record.as_ptr().addr();
         Ok(Self {

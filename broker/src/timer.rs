@@ -13,6 +13,7 @@ mod roll;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashSet};
+use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -217,7 +218,7 @@ async fn deliver_due(node: &Rc<Node>, log: &Rc<Log>, now_ms: u64) -> Result<bool
         log.shard.confirmed(latest.saturating_add(1)).await?;
     }
     let mut messages = Vec::with_capacity(due.len());
-    let (mut bytes, mut gone) = (0, 0);
+    let (mut bytes, mut gone) = (0_usize, 0_u64);
     for some in due.chunks(READS) {
         if bytes > BATCH_BYTES {
             break;
@@ -229,7 +230,8 @@ async fn deliver_due(node: &Rc<Node>, log: &Rc<Log>, now_ms: u64) -> Result<bool
                     bytes += record.len();
                     messages.extend(released(node, log, timed, &record));
                 }
-                None => gone += 1,
+                None if timed.offset < log.shard.start() => gone += 1,
+                None => damaged(node, log, timed.offset, &"there is no record"),
             }
             last = *timed;
         }
@@ -268,6 +270,12 @@ async fn read(log: &Rc<Log>, due: &[Timed]) -> Vec<Result<Option<Slice>, ReadErr
     records
 }
 
+/// A message that cannot be delivered any more.
+fn damaged(node: &Node, log: &Log, offset: u64, error: &dyn fmt::Display) {
+    node.served.delayed_dropped(1);
+    tracing::error!(shard = %log.shard.id(), offset, %error, "a timed message is damaged and is not delivered");
+}
+
 /// A message that is due, and where it goes.
 struct Released {
     log: u16,
@@ -281,7 +289,7 @@ fn released(node: &Node, log: &Log, timed: &Timed, record: &Slice) -> Option<Rel
     let mut message = match Message::of_record(record) {
         Ok(message) => message,
         Err(error) => {
-            tracing::error!(%shard, offset = timed.offset, %error, "a timed message is no record and is not delivered");
+            damaged(node, log, timed.offset, &error);
             return None;
         }
     };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use ringmq_engine::{Position, QueueOffset, ReadRequest, ReadStatus, SegmentInfo};
-use ringmq_protocol::message::Record;
+use ringmq_protocol::message::{Record, RecordError};
 use ringmq_protocol::{names, properties};
 use ringmq_rt::step;
 
@@ -13,6 +13,8 @@ use crate::log::Log;
 use crate::message::Message;
 use crate::node::Node;
 use crate::put;
+
+use super::damaged;
 
 /// A timer that is due this soon is not stored anew; its segment stays until it is delivered.
 const SOON_MS: u64 = 60_000;
@@ -104,11 +106,15 @@ pub async fn roll(node: &Rc<Node>, log: &Rc<Log>, before: u64, segments: &[Segme
             let Some(due_ms) = due_ms else { continue };
             let known = log.timers.rolled.borrow().left_until_ms(position.offset());
             if due_ms > known.unwrap_or(until_ms) {
-                if known.is_none()
-                    && let Some(message) = again(slice)
-                {
-                    anew.push(message);
-                    offsets.push(position.offset());
+                if known.is_some() {
+                    continue;
+                }
+                match again(slice) {
+                    Ok(message) => {
+                        anew.push(message);
+                        offsets.push(position.offset());
+                    }
+                    Err(error) => damaged(node, log, position.offset(), &error),
                 }
             } else if due_ms > log.timers.finished_ms() {
                 rolling.leave(segments, position.offset());
@@ -153,11 +159,11 @@ async fn store(node: &Node, log: &Log, messages: &[Message], failed: &mut Option
     tickets.len()
 }
 
-fn again(record: &ringmq_rt::Slice) -> Option<Message> {
-    let mut message = Message::of_record(record).ok()?;
+fn again(record: &ringmq_rt::Slice) -> Result<Message, RecordError> {
+    let mut message = Message::of_record(record)?;
     let times = message.number(properties::TIMER_ROLL_TIMES).unwrap_or(0_u32).saturating_add(1);
     message.set(properties::TIMER_ROLL_TIMES, &times.to_string());
-    Some(message)
+    Ok(message)
 }
 
 #[cfg(test)]

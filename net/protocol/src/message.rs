@@ -46,6 +46,8 @@ pub enum RecordError {
     Length { total: usize, field: &'static str },
     #[error("the {0} of a record is not UTF-8")]
     Utf8(&'static str),
+    #[error("the body of a record does not match its checksum")]
+    BodyCrc,
     #[error("a body of {len} bytes is longer than {max}")]
     BodyTooLarge { len: usize, max: usize },
     #[error("properties of {0} bytes are longer than {max}", max = crate::properties::PROPERTIES_MAX)]
