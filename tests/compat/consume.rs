@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::support::eventually;
 use super::support::java::{Driver, of};
-use super::support::server::{Cluster, Settings};
+use super::support::server::{Cluster, Settings, lenient};
+use super::support::wire;
 use super::{assert_same_messages, for_each_client, identity, names, number, text};
 
 for_each_client! {
@@ -15,9 +17,10 @@ for_each_client! {
     a_lite_pull_consumer_seeks_in_assigned_queues
     a_plain_pull_tells_its_offsets
     an_orderly_consumer_keeps_the_order
+    two_members_share_the_queues_and_one_inherits
+    a_group_that_wants_no_notices_gets_none
     ; alone
     a_lock_has_one_owner
-    two_members_share_the_queues_and_one_inherits
     a_waiting_consumer_hears_of_a_message_at_once
 }
 
@@ -36,21 +39,21 @@ fn wait_assigned(driver: &Driver, count: usize, patience: Duration) -> BTreeSet<
     })
 }
 
-/// Less than a client's own rebalance period of 20 seconds: only the broker's notice can make it that quick.
-const NOTICE: Duration = Duration::from_secs(15);
+/// How long clients and a busy machine may take. Members without a rebalance of their own wait for a notice only.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn two_members_share_the_queues_and_one_inherits(version: &'static str) {
     let cluster = Cluster::start(Settings::default());
     cluster.broker.create_topic("shared_topic", 8);
-    let client = cluster.client(version);
+    let client = cluster.client(version).without_rebalance();
     let target = [("namesrv", cluster.namesrv()), ("topic", "shared_topic")];
     let member = [&target[..], &[("group", "sharing_group"), ("persist", "500")]].concat();
     let first = client.start("push", &member);
-    wait_assigned(&first, 8, Duration::from_secs(40));
+    wait_assigned(&first, 8, PATIENCE);
     let second = client.start("push", &member);
     second.wait_event("started");
-    let of_second = wait_assigned(&second, 4, NOTICE);
-    let of_first = wait_assigned(&first, 4, NOTICE);
+    let of_second = wait_assigned(&second, 4, PATIENCE);
+    let of_first = wait_assigned(&first, 4, PATIENCE);
     assert!(of_first.is_disjoint(&of_second), "{of_first:?} {of_second:?}");
 
     let sent = client.run("send", &[&target[..], &[("count", "80")]].concat());
@@ -63,11 +66,55 @@ fn two_members_share_the_queues_and_one_inherits(version: &'static str) {
     assert_same_messages(&sent, &[got_first.clone(), got_second].concat());
 
     second.stop();
-    wait_assigned(&first, 8, NOTICE);
+    wait_assigned(&first, 8, PATIENCE);
     let more = client.run("send", &[&target[..], &[("count", "16"), ("prefix", "late")]].concat());
     let all = first.wait_messages(got_first.len() + 16);
     assert_eq!(names(&all[got_first.len()..]), names(&more), "after a good end nothing comes twice");
+
+    // One that is killed does not say that it leaves: its connection does.
+    let mut third = client.start("push", &member);
+    wait_assigned(&first, 4, PATIENCE);
+    third.kill();
+    wait_assigned(&first, 8, PATIENCE);
     first.stop();
+}
+
+fn a_group_that_wants_no_notices_gets_none(version: &'static str) {
+    let cluster = Cluster::start(Settings::default());
+    cluster.broker.create_topic("quiet_topic", 9);
+    let client = cluster.client(version).without_rebalance();
+    let notify = |wanted: &str| {
+        let (namesrv, broker) = (cluster.namesrv(), &*cluster.broker.address);
+        let shown = client.mqadmin(&["updateSubGroup", "-n", namesrv, "-b", broker, "-g", "quiet_group", "-a", wanted]);
+        assert!(shown.contains("success"), "{shown}");
+    };
+    let members = |count: usize| {
+        let ask = [("consumerGroup", "quiet_group".to_owned())];
+        eventually(&format!("{count} members"), PATIENCE, || {
+            let reply = cluster.broker.connect().call(wire::GET_CONSUMER_LIST_BY_GROUP, &ask, &[]).unwrap();
+            let found = (reply.header.code == 0).then(|| lenient(&reply.body))?;
+            (found["consumerIdList"].as_array()?.len() == count).then_some(())
+        });
+    };
+    let member = [("namesrv", cluster.namesrv()), ("topic", "quiet_topic"), ("group", "quiet_group")];
+    let first = client.start("push", &member);
+    wait_assigned(&first, 9, PATIENCE);
+    // A member is told of itself as well.
+    first.wait_event("notice");
+    notify("false");
+    let second = client.start("push", &member);
+    members(2);
+    notify("true");
+    // The notice of a third member would come behind one of the second.
+    let third = client.start("push", &member);
+    wait_assigned(&first, 3, PATIENCE);
+    let lines = first.lines();
+    let notices: Vec<usize> = (0..lines.len()).filter(|at| lines[*at]["event"] == "notice").collect();
+    assert_eq!(notices.len(), 2, "{lines:?}");
+    assert_eq!(assigned(&lines[..notices[1]]).len(), 9, "until then it goes on with all queues: {lines:?}");
+    for driver in [first, second, third] {
+        driver.stop();
+    }
 }
 
 fn a_waiting_consumer_hears_of_a_message_at_once(version: &'static str) {

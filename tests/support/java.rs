@@ -137,6 +137,12 @@ impl Client {
         self
     }
 
+    /// A consumer that looks at its queues when it starts and when a broker's notice tells it to, but not every 20 s.
+    pub(crate) fn without_rebalance(mut self) -> Client {
+        self.properties.push("rocketmq.client.rebalance.waitInterval=600000".to_owned());
+        self
+    }
+
     /// Lets the driver run tools too. 4.9's do not start without a logging configuration in their home.
     pub(crate) fn with_tools(mut self) -> Client {
         let conf = self.home.join("conf");

@@ -21,16 +21,21 @@ import org.apache.rocketmq.client.consumer.rebalance.AllocateMessageQueueAverage
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
+import org.apache.rocketmq.remoting.RPCHook;
+import org.apache.rocketmq.remoting.protocol.RemotingCommand;
 
 /**
  * A push consumer of {@code --topic} in {@code --group}: a line {@code started}, one {@code message} each, one
- * {@code assigned} whenever its queues of the topic change; or one {@code refused} if it cannot start. Ends after
+ * {@code assigned} whenever its queues of the topic change, one {@code notice} whenever the broker tells it that its group
+ * has changed; or one {@code refused} if it cannot start. Ends after
  * {@code --count} messages, or when standard input ends or says anything but {@code sql} and an expression, which changes
  * the subscription. {@code --orderly true} consumes a queue at a time under the broker's locks;
  * {@code --broadcast true} gets every message on its own; {@code --since} is a time for {@code --from}
  * CONSUME_FROM_TIMESTAMP; {@code --fail-first true} hands each message back once; {@code --sql} filters by properties instead of {@code --sub}.
  */
 final class Push {
+    private static final int NOTIFY_CONSUMER_IDS_CHANGED = 40;
+
     private final Options options;
     private final CountDownLatch end = new CountDownLatch(1);
     private final AtomicInteger left;
@@ -46,7 +51,7 @@ final class Push {
     }
 
     private void consume() throws Exception {
-        DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(options.text("group", "driver_consumer"), null,
+        DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(options.text("group", "driver_consumer"), new Notices(),
             new AllocateMessageQueueAveragely(), options.flag("trace"), null);
         Send.asTold(consumer, options);
         if (options.flag("broadcast")) {
@@ -142,5 +147,19 @@ final class Push {
                 before = now;
             }
         } while (!end.await(100, TimeUnit.MILLISECONDS));
+    }
+
+    /** A client's hooks see what the broker asks of it, too. */
+    private static final class Notices implements RPCHook {
+        @Override
+        public void doBeforeRequest(String address, RemotingCommand request) {
+            if (request.getCode() == NOTIFY_CONSUMER_IDS_CHANGED) {
+                new Line("notice").with("group", request.getExtFields().get("consumerGroup")).print();
+            }
+        }
+
+        @Override
+        public void doAfterResponse(String address, RemotingCommand request, RemotingCommand response) {
+        }
     }
 }
