@@ -16,6 +16,7 @@ for_each_client! {
     a_group_that_is_gone_is_reset
     a_group_continues_where_another_is
     a_request_gets_its_reply
+    a_request_with_fields_of_long_names_gets_its_reply
 }
 
 /// Twenty messages in two queues, and a consumer that has consumed them.
@@ -140,11 +141,25 @@ fn a_group_continues_where_another_is(version: &'static str) {
 }
 
 fn a_request_gets_its_reply(version: &'static str) {
+    request(version, true);
+}
+
+/// Clients that do not shorten their headers' names use other codes for sends and replies.
+fn a_request_with_fields_of_long_names_gets_its_reply(version: &'static str) {
+    request(version, false);
+}
+
+fn request(version: &'static str, short_names: bool) {
     let cluster = Cluster::start(Settings::default());
     cluster.broker.create_topic("request_topic", 2);
-    let client = cluster.client(version);
+    let mut client = cluster.client(version);
+    client.properties.push(format!("org.apache.rocketmq.client.sendSmartMsg={short_names}"));
     let said = client.run("request", &[("namesrv", cluster.namesrv()), ("topic", "request_topic")]);
     assert!(of(&said, "refused").is_empty(), "{said:?}");
     assert_eq!(names(&of(&said, "reply")), ["answer"], "{said:?}");
     assert_eq!(of(&said, "answered")[0]["status"], "SEND_OK", "{said:?}");
+    let asked = of(&said, "asked").remove(0);
+    let has = |code: i64| asked["codes"].as_array().unwrap().contains(&json!(code));
+    assert_eq!([has(310), has(325)], [short_names; 2], "{asked}");
+    assert_eq!([has(10), has(324)], [!short_names; 2], "{asked}");
 }

@@ -21,7 +21,6 @@ import org.apache.rocketmq.client.consumer.rebalance.AllocateMessageQueueAverage
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
-import org.apache.rocketmq.remoting.RPCHook;
 import org.apache.rocketmq.remoting.protocol.RemotingCommand;
 
 /**
@@ -149,17 +148,12 @@ final class Push {
         } while (!end.await(100, TimeUnit.MILLISECONDS));
     }
 
-    /** A client's hooks see what the broker asks of it, too. */
-    private static final class Notices implements RPCHook {
+    private static final class Notices extends Hook {
         @Override
         public void doBeforeRequest(String address, RemotingCommand request) {
             if (request.getCode() == NOTIFY_CONSUMER_IDS_CHANGED) {
                 new Line("notice").with("group", request.getExtFields().get("consumerGroup")).print();
             }
-        }
-
-        @Override
-        public void doAfterResponse(String address, RemotingCommand request, RemotingCommand response) {
         }
     }
 }

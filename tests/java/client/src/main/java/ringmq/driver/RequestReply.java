@@ -1,5 +1,7 @@
 package ringmq.driver;
 
+import java.util.Set;
+import java.util.concurrent.ConcurrentSkipListSet;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
@@ -10,15 +12,24 @@ import org.apache.rocketmq.client.producer.RequestCallback;
 import org.apache.rocketmq.client.utils.MessageUtil;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
+import org.apache.rocketmq.remoting.protocol.RemotingCommand;
 
-/** One request over {@code --topic} and its reply, asker and answerer in one process: a line {@code reply}
- * and one {@code answered}. */
+/**
+ * One request over {@code --topic} and its reply, asker and answerer in one process: a line {@code reply}, one
+ * {@code answered}, and one {@code asked} with the codes of all requests that the client has made meanwhile.
+ */
 final class RequestReply {
     private RequestReply() {
     }
 
     static void run(Options options) throws Exception {
-        DefaultMQProducer replies = Send.producer(options);
+        Set<Integer> codes = new ConcurrentSkipListSet<>();
+        DefaultMQProducer replies = Send.producer(options, new Hook() {
+            @Override
+            public void doBeforeRequest(String address, RemotingCommand request) {
+                codes.add(request.getCode());
+            }
+        });
         // The asker has its answer, and the answerer the broker's word for it.
         CountDownLatch done = new CountDownLatch(2);
         DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(options.text("consumer-group", "driver_answerer"));
@@ -53,5 +64,6 @@ final class RequestReply {
         done.await(30, TimeUnit.SECONDS);
         consumer.shutdown();
         replies.shutdown();
+        new Line("asked").with("codes", codes).print();
     }
 }

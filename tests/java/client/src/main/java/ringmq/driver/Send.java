@@ -13,6 +13,7 @@ import org.apache.rocketmq.client.producer.SendCallback;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageQueue;
+import org.apache.rocketmq.remoting.RPCHook;
 
 /**
  * Sends {@code --count} messages named {@code <prefix>-<i>} to {@code --topic}, padded to {@code --size} bytes, in
@@ -26,7 +27,11 @@ final class Send {
     }
 
     static DefaultMQProducer producer(Options options) throws Exception {
-        DefaultMQProducer producer = new DefaultMQProducer(options.text("group", "driver_producer"), null,
+        return producer(options, null);
+    }
+
+    static DefaultMQProducer producer(Options options, RPCHook hook) throws Exception {
+        DefaultMQProducer producer = new DefaultMQProducer(options.text("group", "driver_producer"), hook,
             options.flag("trace"), null);
         asTold(producer, options);
         producer.setNamesrvAddr(options.text("namesrv"));
