@@ -17,6 +17,7 @@ for_each_client! {
     a_lite_pull_consumer_seeks_in_assigned_queues
     a_plain_pull_tells_its_offsets
     an_orderly_consumer_keeps_the_order
+    an_ordered_topic_offers_only_its_ordered_queues
     two_members_share_the_queues_and_one_inherits
     a_group_that_wants_no_notices_gets_none
     ; alone
@@ -228,6 +229,43 @@ fn an_orderly_consumer_keeps_the_order(version: &'static str) {
             .map(|line| number(line, "queueOffset"))
             .collect();
         assert!(offsets.is_sorted(), "queue {queue}: {offsets:?}");
+    }
+}
+
+fn an_ordered_topic_offers_only_its_ordered_queues(version: &'static str) {
+    let cluster = Cluster::start(Settings::default());
+    cluster.broker.create_topic("order_topic", 4);
+    let client = cluster.client(version);
+    let target = [("namesrv", cluster.namesrv()), ("topic", "order_topic")];
+    let order = ["updateOrderConf", "-n", cluster.namesrv(), "-m", "put", "-t", "order_topic", "-v", "broker-a:2"];
+    let shown = client.mqadmin(&order);
+    assert!(shown.contains("success"), "{shown}");
+    let send = |prefix| {
+        let options = [("mode", "select"), ("choices", "6"), ("count", "60"), ("prefix", prefix)];
+        client.run("send", &[&target[..], &options].concat())
+    };
+    let early = send("early");
+    assert!(early.iter().all(|line| number(line, "offered") == 4), "name servers do not tell the order: {early:?}");
+    let tell = ["updateNamesrvConfig", "-n", cluster.namesrv(), "-k", "orderMessageEnable", "-v", "true"];
+    let shown = client.mqadmin(&tell);
+    assert!(shown.contains("success"), "{shown}");
+    let late = send("late");
+    for line in &late {
+        assert!(number(line, "offered") == 2 && number(line, "queueId") < 2, "{line}");
+    }
+
+    let options = [("orderly", "true"), ("count", "120"), ("group", "order_group")];
+    let received = of(&client.run("push", &[&target[..], &options].concat()), "message");
+    assert_same_messages(&[early, late].concat(), &received);
+    // What was chosen for in one way stays in the order in which it was sent.
+    let of_choice = |prefix: &str, choice: usize| -> Vec<usize> {
+        let numbers = received.iter().filter_map(|line| text(line, "name").strip_prefix(prefix)?.parse().ok());
+        numbers.filter(|i: &usize| i % 6 == choice).collect()
+    };
+    for choice in 0..6 {
+        let wanted: Vec<usize> = (choice..60).step_by(6).collect();
+        assert_eq!(of_choice("early-", choice), wanted);
+        assert_eq!(of_choice("late-", choice), wanted);
     }
 }
 

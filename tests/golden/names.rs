@@ -14,6 +14,8 @@ scenarios! {
 }
 
 const PUT_KV: i32 = 100;
+const DELETE_KV: i32 = 102;
+const UPDATE_NAMESRV_CONFIG: i32 = 318;
 
 fn names_in_a_namespace(setup: Setup) -> Scene {
     let mut scene = setup.start(&[("messageDelayLevel", "1s 1s 1s 1s 1s")]);
@@ -61,7 +63,7 @@ fn topics_in_order(setup: Setup) -> Scene {
     scene.until("the topic has a route", |scene| scene.cluster.broker.route("orders"));
     scene.route("before the name server knows an order", "orders");
     let order = [("namespace", "ORDER_TOPIC_CONFIG"), ("key", "orders"), ("value", "broker-a:2")];
-    assert_eq!(scene.ask_namesrv(PUT_KV, &order).header.code, 0);
+    assert_eq!(scene.ask_namesrv(PUT_KV, &order, &[]).header.code, 0);
     scene.route("after it", "orders");
     scene.group("billing", "orders");
     scene.route("the retry topic of its consumers", "%RETRY%billing");
@@ -69,6 +71,16 @@ fn topics_in_order(setup: Setup) -> Scene {
     let beyond = Outgoing { topic: "orders", queue: 3, properties: "", body: b"m" };
     let frame = scene.send_raw(&[], &beyond);
     scene.observe_frame("sent beyond the ordered queues", &frame);
+    // So far the name server has kept it to itself.
+    let told = scene.ask_namesrv(UPDATE_NAMESRV_CONFIG, &[], b"orderMessageEnable=true\n");
+    scene.observe_frame("the name server is to tell the order", &told);
+    scene.route("with its order", "orders");
+    scene.route("the retry topic, which has none", "%RETRY%billing");
+    let order = [("namespace", "ORDER_TOPIC_CONFIG"), ("key", "orders"), ("value", "broker-a:3")];
+    assert_eq!(scene.ask_namesrv(PUT_KV, &order, &[]).header.code, 0);
+    scene.route("with another order", "orders");
+    assert_eq!(scene.ask_namesrv(DELETE_KV, &order[..2], &[]).header.code, 0);
+    scene.route("after the order is taken back", "orders");
     scene
 }
 

@@ -101,10 +101,10 @@ impl Scene {
     }
 
     /// A raw request to the name server.
-    pub(crate) fn ask_namesrv(&self, code: i32, ext: &[(&'static str, &str)]) -> Frame {
+    pub(crate) fn ask_namesrv(&self, code: i32, ext: &[(&'static str, &str)], body: &[u8]) -> Frame {
         let ext: Vec<_> = ext.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
         let connection = Connection::open(self.cluster.namesrv()).unwrap();
-        connection.speaking(wire_version(self.setup.client)).call(code, &ext, &[]).unwrap()
+        connection.speaking(wire_version(self.setup.client)).call(code, &ext, body).unwrap()
     }
 
     /// Makes a consumer group as a client does, by a heartbeat, and waits until its retry topic has a route: a client
@@ -306,7 +306,7 @@ impl Scene {
 
     /// Observes what the name server says about `topic`.
     pub(crate) fn route(&mut self, what: &str, topic: &str) {
-        let frame = self.ask_namesrv(wire::GET_ROUTE, &[("topic", topic)]);
+        let frame = self.ask_namesrv(wire::GET_ROUTE, &[("topic", topic)], &[]);
         self.observe_frame(what, &frame);
     }
 

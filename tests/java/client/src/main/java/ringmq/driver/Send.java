@@ -7,6 +7,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
 import org.apache.rocketmq.client.ClientConfig;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendCallback;
@@ -17,7 +18,8 @@ import org.apache.rocketmq.remoting.RPCHook;
 
 /**
  * Sends {@code --count} messages named {@code <prefix>-<i>} to {@code --topic}, padded to {@code --size} bytes, in
- * {@code --mode} sync, async, oneway or batch (one batch of all). With {@code --queue} they go to that queue. One line
+ * {@code --mode} sync, async, oneway, batch (one batch of all) or select (message i goes to the queue that a selector
+ * picks for i modulo {@code --choices}; its line says how many queues were {@code offered}). With {@code --queue} they go to that queue. One line
  * {@code sent} or {@code refused} a message; a batch gives one line; one-way sends give a line without a result. The user
  * properties {@code --properties name=value,value;...} take their values in turn, with the number of the message for
  * {@code {i}}. With {@code --stay true} it ends only when standard input does, or says something.
@@ -109,6 +111,9 @@ final class Send {
                 case "oneway":
                     oneway(producer, messages, queue);
                     break;
+                case "select":
+                    select(producer, messages, options.number("choices", 1));
+                    break;
                 case "batch":
                     batch(producer, messages, queue);
                     break;
@@ -185,6 +190,18 @@ final class Send {
                 producer.sendOneway(message, queue);
             }
             sent.print();
+        }
+    }
+
+    private static void select(DefaultMQProducer producer, List<Message> messages, int choices) throws Exception {
+        for (int i = 0; i < messages.size(); i++) {
+            Line sent = line("sent", messages.get(i));
+            AtomicInteger offered = new AtomicInteger();
+            SendResult result = producer.send(messages.get(i), (queues, message, choice) -> {
+                offered.set(queues.size());
+                return queues.get((Integer) choice % queues.size());
+            }, i % choices);
+            sent.sent(result).with("offered", offered.get()).print();
         }
     }
 
