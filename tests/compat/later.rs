@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::support::eventually;
 use super::support::java::of;
-use super::support::server::{Cluster, Settings};
+use super::support::server::{Cluster, Make, Settings};
 use super::support::wire::{self, Record, records};
 use super::{for_each_client, identity, names, number, text};
 
@@ -18,6 +18,10 @@ for_each_client! {
     a_delayed_message_comes_when_its_level_says
     an_unknown_transaction_is_asked_about
     a_parked_half_is_asked_about_again
+}
+
+mod only_client_5_3_3 {
+    crate::tests_with! { "5.3.3" together a_timed_message_is_taken_back_until_its_time }
 }
 
 /// Where a half goes after its last check.
@@ -80,6 +84,36 @@ fn a_delayed_message_comes_when_its_level_says(version: &'static str) {
     let options = [("namesrv", cluster.namesrv()), ("do", "delay-offsets"), ("broker", &*cluster.broker.address)];
     let levels = &client.run("admin", &options)[0]["levels"];
     assert_eq!(*levels, serde_json::json!({ "1": 20, "2": 20, "4": 1 }));
+}
+
+fn a_timed_message_is_taken_back_until_its_time(version: &'static str) {
+    if Make::under_test() == Make::Apache("4.9.7") {
+        eprintln!("skipped: Apache's 4.9.7 has no timers");
+        return;
+    }
+    let mut settings = settings();
+    settings.properties.push(("timerWheelEnable", "true".to_owned()));
+    settings.properties.push(("recallMessageEnable", "true".to_owned()));
+    let cluster = Cluster::start(settings);
+    cluster.broker.create_topic("recalled_topic", 1);
+    let client = cluster.client(version);
+    let target = [("namesrv", cluster.namesrv()), ("topic", "recalled_topic")];
+    let consumer = client.start("push", &[&target[..], &[("group", "recalled_group")]].concat());
+    let mut sender = client.start("recall", &[&target[..], &[("delays", "15000,16000")]].concat());
+    let sent = sender.wait_for("two are sent", Duration::from_secs(40), |lines| {
+        let sent = of(lines, "sent");
+        (sent.len() == 2).then_some(sent)
+    });
+    sender.say("0");
+    assert_eq!(sender.wait_event("recalled")["msgId"], sent[0]["msgId"]);
+    // It would have come a second before the other one, in the same queue.
+    assert_same_bodies(&sent[1..], &consumer.wait_messages(1));
+    sender.say("1");
+    let refused = sender.wait_event("refused");
+    assert_eq!(number(&refused, "code"), 604, "{refused}");
+    assert!(text(&refused, "message").contains("recall failed, timestamp invalid"), "{refused}");
+    sender.stop();
+    assert_same_bodies(&sent[1..], &of(&consumer.stop(), "message"));
 }
 
 fn a_message_that_is_handed_back_comes_again(version: &'static str) {

@@ -11,7 +11,7 @@ public final class Driver {
 
     public static void main(String[] args) {
         if (args.length == 0) {
-            System.err.println("usage: Driver send|push|litepull|pull|offsets|admin|lock|transaction|request|stage|operator|strategies [--option value]...");
+            System.err.println("usage: Driver send|push|litepull|pull|offsets|admin|lock|transaction|request|recall|stage|operator|strategies [--option value]...");
             System.exit(2);
         }
         Options options = new Options(args);
@@ -61,6 +61,9 @@ public final class Driver {
                 break;
             case "request":
                 RequestReply.run(options);
+                break;
+            case "recall":
+                Recall.run(options);
                 break;
             case "stage":
                 Stage.run(options);
