@@ -20,6 +20,8 @@ mod filter;
 mod groups;
 #[path = "compat/later.rs"]
 mod later;
+#[path = "compat/locks.rs"]
+mod locks;
 #[path = "compat/mixed.rs"]
 mod mixed;
 #[path = "compat/offsets.rs"]

@@ -33,7 +33,7 @@ fn assigned(lines: &[Value]) -> BTreeSet<i64> {
     })
 }
 
-fn wait_assigned(driver: &Driver, count: usize, patience: Duration) -> BTreeSet<i64> {
+pub(super) fn wait_assigned(driver: &Driver, count: usize, patience: Duration) -> BTreeSet<i64> {
     driver.wait_for(&format!("{count} queues"), patience, |lines| {
         let queues = assigned(lines);
         (queues.len() == count).then_some(queues)

@@ -10,6 +10,7 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.regex.Pattern;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.MessageSelector;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
@@ -26,7 +27,8 @@ import org.apache.rocketmq.remoting.protocol.RemotingCommand;
 /**
  * A push consumer of {@code --topic} in {@code --group}: a line {@code started}, one {@code message} each, one
  * {@code assigned} whenever its queues of the topic change, one {@code notice} whenever the broker tells it that its group
- * has changed; or one {@code refused} if it cannot start. Ends after
+ * has changed, one {@code locked} with the number of its {@code queues} of the topic whenever the broker grants locks; or one
+ * {@code refused} if it cannot start. Ends after
  * {@code --count} messages, or when standard input ends or says anything but {@code sql} and an expression, which changes
  * the subscription. {@code --orderly true} consumes a queue at a time under the broker's locks;
  * {@code --broadcast true} gets every message on its own; {@code --since} is a time for {@code --from}
@@ -34,6 +36,7 @@ import org.apache.rocketmq.remoting.protocol.RemotingCommand;
  */
 final class Push {
     private static final int NOTIFY_CONSUMER_IDS_CHANGED = 40;
+    private static final int LOCK_BATCH_MQ = 41;
 
     private final Options options;
     private final CountDownLatch end = new CountDownLatch(1);
@@ -50,7 +53,7 @@ final class Push {
     }
 
     private void consume() throws Exception {
-        DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(options.text("group", "driver_consumer"), new Notices(),
+        DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(options.text("group", "driver_consumer"), new Told(),
             new AllocateMessageQueueAveragely(), options.flag("trace"), null);
         Send.asTold(consumer, options);
         if (options.flag("broadcast")) {
@@ -148,11 +151,21 @@ final class Push {
         } while (!end.await(100, TimeUnit.MILLISECONDS));
     }
 
-    private static final class Notices extends Hook {
+    private final class Told extends Hook {
         @Override
         public void doBeforeRequest(String address, RemotingCommand request) {
             if (request.getCode() == NOTIFY_CONSUMER_IDS_CHANGED) {
                 new Line("notice").with("group", request.getExtFields().get("consumerGroup")).print();
+            }
+        }
+
+        @Override
+        public void doAfterResponse(String address, RemotingCommand request, RemotingCommand response) {
+            if (request.getCode() == LOCK_BATCH_MQ && response.getBody() != null) {
+                // The versions keep the body's class in different packages.
+                String granted = new String(response.getBody(), StandardCharsets.UTF_8);
+                String topic = "\"topic\"\\s*:\\s*\"" + Pattern.quote(options.text("topic")) + "\"";
+                new Line("locked").with("queues", granted.split(topic, -1).length - 1).print();
             }
         }
     }
