@@ -16,6 +16,7 @@ for_each_client! {
     nothing_is_lost_behind_a_long_stretch_that_does_not_match
     a_broker_that_does_not_filter_says_so
     a_wrong_expression_keeps_its_consumer_from_starting
+    what_fails_comes_again_under_the_same_expression
     ; alone
     an_expression_changes_while_its_consumer_runs
 }
@@ -259,6 +260,30 @@ fn refusals_have_the_codes_and_remarks_that_clients_know() {
     }
     let empty = good.call(wire::PULL_MESSAGE, &ext, &[]).unwrap();
     assert_eq!(told(&empty), (23, "parse the consumer's subscription failed".to_owned()));
+}
+
+fn what_fails_comes_again_under_the_same_expression(version: &'static str) {
+    // The retry topic itself is subscribed without an expression; the key has the broker look at the original's.
+    for filters in ["true", "false"] {
+        let cluster =
+            Cluster::start(filtering(&[("filterSupportRetry", filters), ("messageDelayLevel", "1s 1s 1s 1s")]));
+        cluster.broker.create_topic("failing_topic", 2);
+        let client = cluster.client(version);
+        let target = [("namesrv", cluster.namesrv()), ("topic", "failing_topic")];
+        client.run("send", &[&target[..], &[("count", "30"), ("properties", "n={i};colour=red,green,blue")]].concat());
+        let options = [("group", "failing_group"), ("sql", "colour = 'red' AND n < 20"), ("fail-first", "true")];
+        let lines = client.run("push", &[&target[..], &options, &[("count", "7")]].concat());
+        let wanted: Vec<usize> = (0..20).step_by(3).collect();
+        for (event, times) in [("handed-back", 0), ("message", 1)] {
+            let came = of(&lines, event);
+            let mut places: Vec<usize> = came.iter().map(|line| place(text(line, "name"))).collect();
+            places.sort_unstable();
+            assert_eq!(places, wanted, "{event} with filterSupportRetry={filters}");
+            for line in came {
+                assert_eq!((text(&line, "topic"), number(&line, "reconsumeTimes")), ("failing_topic", times), "{line}");
+            }
+        }
+    }
 }
 
 /// 5.3.3 has the key, but asks before it whether the retry topic's own subscription is one of tags, which it always is.
