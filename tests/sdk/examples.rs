@@ -55,14 +55,15 @@ fn every_example_does_what_it_says() {
     says("async", &at("plain"), "100 messages are stored");
     says("oneway", &at("plain"), "10 messages are on their way");
     says("batch", &at("plain"), "10 messages are stored");
-    says("delayed", &at("plain"), "will be seen later");
+    let delayed = says("delayed", &at("plain"), "will be seen later");
+    assert!(delayed.contains("will be seen at its time"), "{delayed}");
     let transaction = says("transaction", &at("plain"), "Commit");
     assert!(transaction.contains("Rollback"), "{transaction}");
     says("ordered", &at("steps"), "order-3 sent");
-    // 1 sent, 101 asynchronously, 10 one way, 10 in the batch, 1 later, 1 committed.
-    let pushed = says("push", &[cluster.namesrv(), "plain", "124"], "order-1 is paid");
+    // 1 sent, 101 asynchronously, 10 one way, 10 in the batch, 2 later, 1 committed.
+    let pushed = says("push", &[cluster.namesrv(), "plain", "125"], "order-1 is paid");
     assert!(!pushed.contains("order-2 is paid"), "{pushed}");
-    assert!(pushed.contains("a reminder"), "{pushed}");
+    assert!(pushed.contains("a reminder") && pushed.contains("an alarm"), "{pushed}");
     let orderly = run("orderly", &[cluster.namesrv(), "steps", "9"]);
     for order in ["order-1", "order-2", "order-3"] {
         let steps: Vec<usize> =

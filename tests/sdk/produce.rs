@@ -1,7 +1,7 @@
-//! Producers: transactions whose end the broker has to ask for, and requests that nobody answers.
+//! Producers: transactions whose end the broker has to ask for, messages with a time, requests that nobody answers.
 
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ringmq_client::{
     Admin, Error, Message, ProducerOptions, ReceivedMessage, Remoting, TransactionProducer, TransactionState,
@@ -50,6 +50,26 @@ fn a_transaction_ends_as_its_sender_says_or_as_it_says_when_asked() {
     seen.wait_until("both", |seen| has(seen, "committed") && has(seen, "open"));
     // What was rolled back would have come with the committed one, before the broker asked about the other.
     assert_eq!(set(seen.texts()), set(["committed".to_owned(), "open".to_owned()]));
+    consumer.shutdown().unwrap();
+}
+
+#[test]
+fn a_message_is_seen_at_its_time() {
+    let _alone = alone();
+    let cluster = cluster();
+    cluster.broker.create_topic("timed", 1);
+    let producer = producer(&cluster);
+    let seen = Seen::default();
+    let consumer = seen.consumer(&cluster, options("sdk_timed_group", "timed"));
+    let at = SystemTime::now() + Duration::from_secs(6);
+    producer.send(&Message::builder("timed").deliver_at(at).body("later")).unwrap();
+    producer.send(&Message::new("timed", "now")).unwrap();
+    let all = seen.wait(2);
+    assert_eq!(seen.texts(), ["now", "later"]);
+    let at_ms = i64::try_from(at.duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
+    // Apache's timers count seconds.
+    let early = if Make::under_test() == Make::Ours { 0 } else { 1000 };
+    assert!(all[1].store_timestamp >= at_ms - early, "{} is before {at_ms}", all[1].store_timestamp);
     consumer.shutdown().unwrap();
 }
 

@@ -139,7 +139,8 @@ impl MessageBuilder {
         self
     }
 
-    /// Consumers see it at that time. For brokers of RocketMQ 5 with the timer; RingMQ refuses it.
+    /// Consumers see it at that time, to the millisecond. RocketMQ's brokers do so from 5.0 on, to the second; those of 4.9
+    /// let it be seen at once.
     pub fn deliver_at(mut self, at: SystemTime) -> MessageBuilder {
         let ms = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         self.message.deliver_at_ms = Some(i64::try_from(ms).unwrap_or(i64::MAX));
