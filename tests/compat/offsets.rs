@@ -1,18 +1,20 @@
 //! Offsets: what the broker says of a queue, and what a group finds after restarts of either side.
 
+use std::fs;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::support::eventually;
 use super::support::java::{Client, of};
-use super::support::server::{Cluster, Flush, Make, Settings};
+use super::support::server::{Cluster, Flush, Make, Settings, lenient};
 use super::{assert_same_messages, for_each_client, identity, names, number};
 
 for_each_client! {
     a_queue_tells_its_bounds_and_finds_times
     a_group_goes_on_where_it_was_after_its_own_restart
     a_group_goes_on_where_it_was_after_the_brokers_restart
+    a_group_goes_on_where_its_saved_offsets_were_after_a_kill
     a_killed_broker_keeps_what_it_acknowledged
     a_new_group_of_an_old_topic_starts_where_it_says
 }
@@ -85,6 +87,32 @@ fn a_group_goes_on_where_it_was_after_the_brokers_restart(version: &'static str)
     assert_same_messages(&[unread, after].concat(), &got);
     let kept = offsets(&client, &cluster, "restarted_topic", &[("group", "restarted_group")]);
     assert_eq!(kept.iter().map(|line| number(line, "max")).sum::<i64>(), 60);
+}
+
+fn a_group_goes_on_where_its_saved_offsets_were_after_a_kill(version: &'static str) {
+    let properties = vec![("flushConsumerOffsetInterval", "1000".to_owned())];
+    let mut cluster = Cluster::start(Settings { flush: Flush::Sync, properties, ..Settings::default() });
+    cluster.broker.create_topic("saved_topic", 4);
+    let client = cluster.client(version);
+    let send = |cluster: &Cluster, prefix: &str, count: &str| {
+        let target = [("namesrv", cluster.namesrv()), ("topic", "saved_topic")];
+        client.run("send", &[&target[..], &[("count", count), ("prefix", prefix)]].concat())
+    };
+    let before = send(&cluster, "before", "40");
+    assert_same_messages(&before, &consume(&client, &cluster, "saved_topic", "saved_group", 40));
+    // What is saved is what counts: until then a broker that is killed gives some messages again.
+    let file = cluster.broker.store().join("config/consumerOffset.json");
+    let wanted = json!({"0": 10, "1": 10, "2": 10, "3": 10});
+    eventually("the offsets are saved", Duration::from_secs(40), || {
+        let saved = lenient(&fs::read(&file).ok()?);
+        (saved["offsetTable"]["saved_topic@saved_group"] == wanted).then_some(())
+    });
+    let unread = send(&cluster, "unread", "8");
+    cluster.broker.kill();
+    cluster.broker.restart();
+    let after = send(&cluster, "after", "12");
+    let got = consume(&client, &cluster, "saved_topic", "saved_group", 20);
+    assert_same_messages(&[unread, after].concat(), &got);
 }
 
 fn a_killed_broker_keeps_what_it_acknowledged(version: &'static str) {

@@ -13,6 +13,7 @@ import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendCallback;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.common.message.Message;
+import org.apache.rocketmq.common.message.MessageAccessor;
 import org.apache.rocketmq.common.message.MessageQueue;
 import org.apache.rocketmq.remoting.RPCHook;
 
@@ -87,6 +88,10 @@ final class Send {
         }
         if (options.has("delay-level")) {
             message.setDelayTimeLevel(options.number("delay-level", 0));
+        }
+        if (options.has("delay-ms")) {
+            // Clients of 4.9 have no method for it.
+            MessageAccessor.putProperty(message, "TIMER_DELAY_MS", options.text("delay-ms"));
         }
         message.setFlag(options.number("flag", 0));
         return message;
