@@ -21,6 +21,8 @@ mod halves;
 mod levels;
 #[path = "steps/offsets.rs"]
 mod offsets;
+#[path = "steps/parked.rs"]
+mod parked;
 #[path = "steps/rolled.rs"]
 mod rolled;
 #[path = "steps/sent_back.rs"]

@@ -169,6 +169,8 @@ pub enum Ask {
     Producer { group: Box<str> },
     /// To a log's shard: store these messages, in this order.
     Put { log: u16, messages: Vec<Message> },
+    /// To a log's shard: check a half again that was parked on it.
+    BringBack { log: u16, half: Box<Message> },
     /// To every shard: drop the topic's messages.
     DropTopic { topic: Box<str> },
     /// To the shard of a client's connection: put a request to it.

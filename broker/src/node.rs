@@ -357,6 +357,7 @@ impl Node {
                 },
                 Ask::Producer { group } => Told::Conn(node.control().and_then(|control| control.producer(&group))),
                 Ask::Put { log, messages } => put::asked(&node, log, &messages).await,
+                Ask::BringBack { log, half } => transaction::bring_back(&node, log, *half).await,
                 Ask::Queue { log, topic, queue_id } => query::ends(&node, log, &topic, queue_id).await,
                 Ask::Firsts { log, topic, queues } => query::firsts(&node, log, &topic, &queues),
                 Ask::DropExpired => {

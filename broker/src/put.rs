@@ -4,7 +4,6 @@
 use std::rc::Rc;
 
 use ringmq_engine::{AppendError, Poisoned, Ticket};
-use ringmq_protocol::names;
 use ringmq_rt::{step, wall_ms};
 
 use crate::log::Log;
@@ -98,11 +97,6 @@ pub async fn append_here(
                     if let Some(due_ms) = message.due_ms() {
                         log.timers.appended(due_ms);
                     }
-                    if message.topic == names::TRANS_HALF_TOPIC {
-                        let timing = &node.settings.transactions.timing;
-                        let born_ms = message.born_timestamp;
-                        log.transactions.appended(timing, &ticket, born_ms, &message.properties, log);
-                    }
                     break tickets.push(ticket);
                 }
                 Err(AppendError::Busy { .. }) => log.progress().await,
@@ -129,6 +123,24 @@ pub fn append_pair(node: &Node, log: &Log, first: &Message, second: &Message) ->
             Ok((first_ticket, second_ticket))
         }
         _ => Err(AppendError::Empty),
+    }
+}
+
+/// The same, as soon as the log takes them. Nothing waits between the append and the return.
+///
+/// # Errors
+/// Why neither is appended.
+pub async fn append_pair_in_time(
+    node: &Node,
+    log: &Log,
+    first: &Message,
+    second: &Message,
+) -> Result<(Ticket, Ticket), AppendError> {
+    loop {
+        match append_pair(node, log, first, second) {
+            Err(AppendError::Busy { .. }) => log.progress().await,
+            done => return done,
+        }
     }
 }
 

@@ -3,11 +3,12 @@
 //! the mark that the half is ended. A crash therefore leaves a transaction ended or open, never both.
 //!
 //! A half that is not ended for a while is checked: a producer of its group is asked. Each check moves the half to the end
-//! of its queue, so that its count of checks survives; after the last one it is parked in a topic of its own, where tools
-//! find it and can bring it back. [`table`] holds what is open; it is read again from both queues at a start.
+//! of its queue, so that its count of checks survives; after the last one it is parked ([`parked`]) in a topic of its own.
+//! [`table`] holds what is open; it is read again from both queues at a start.
 
 mod check;
 mod end;
+mod parked;
 mod table;
 
 use std::cell::{Cell, RefCell};
@@ -23,6 +24,7 @@ use ringmq_rt::sync::Event;
 
 pub use self::check::{CheckJob, send};
 pub use self::end::{EndJob, request, run};
+pub use self::parked::bring_back;
 pub use self::table::{Half, HalfTable, Timing};
 use crate::detour::own_queue;
 use crate::log::Log;
@@ -58,8 +60,32 @@ pub struct Transactions {
     changed: Event,
     /// Its queue of halves and of marks.
     queue_id: Cell<Queues>,
-    /// Halves that were parked since the start.
-    parked: Cell<u64>,
+    counts: Cell<TransactionCounts>,
+    /// Of halves that are not open.
+    turns: parked::Turns,
+}
+
+/// What became of halves. All but the first count from the start on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TransactionCounts {
+    /// Halves that nobody has ended yet.
+    pub open: u64,
+    /// Halves that were parked.
+    pub parked: u64,
+    /// Halves that their producers ended after they were parked.
+    pub ended_late: u64,
+    /// Open halves that a nearly full disk dropped.
+    pub dropped: u64,
+}
+
+impl TransactionCounts {
+    /// Adds another log shard's.
+    pub fn merge(&mut self, other: Self) {
+        self.open += other.open;
+        self.parked += other.parked;
+        self.ended_late += other.ended_late;
+        self.dropped += other.dropped;
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -88,9 +114,15 @@ impl Transactions {
         self.changed.notify();
     }
 
-    /// Halves that are open now, and those parked since the start.
-    pub fn counts(&self) -> (usize, u64) {
-        (self.table.borrow().len(), self.parked.get())
+    /// What became of halves so far.
+    pub fn counts(&self) -> TransactionCounts {
+        TransactionCounts { open: self.table.borrow().len() as u64, ..self.counts.get() }
+    }
+
+    fn counted(&self, count: impl FnOnce(&mut TransactionCounts)) {
+        let mut counts = self.counts.get();
+        count(&mut counts);
+        self.counts.set(counts);
     }
 
     /// The log offset of the oldest record that an open transaction needs.

@@ -19,6 +19,7 @@ for_each_client! {
     a_delayed_message_comes_when_its_level_says
     an_unknown_transaction_is_asked_about
     a_parked_half_is_asked_about_again
+    a_producer_that_took_too_long_commits_all_the_same
 }
 
 mod only_client_5_3_3 {
@@ -222,6 +223,40 @@ fn a_parked_half_is_asked_about_again(version: &'static str) {
     });
     assert_eq!(came.len(), 1);
     assert!(came[0].body.starts_with(name.as_bytes()));
+}
+
+fn a_producer_that_took_too_long_commits_all_the_same(version: &'static str) {
+    let mut settings = settings();
+    settings.properties.push(("transactionCheckMax", "1".to_owned()));
+    let cluster = Cluster::start(settings);
+    cluster.broker.create_topic("slow_topic", 1);
+    let client = cluster.client(version);
+    let target = [("namesrv", cluster.namesrv()), ("topic", "slow_topic")];
+    let options = [("group", "slow_producers"), ("held", "true"), ("answer", "unknown"), ("prefix", "half")];
+    let mut producer = client.start("transaction", &[&target[..], &options].concat());
+    producer.wait_event("held");
+    let parked =
+        eventually("the half is parked", Duration::from_secs(120), || stored(&cluster, PARKED, 2).into_iter().next());
+    assert!(stored(&cluster, "slow_topic", 1).is_empty());
+    producer.say("done");
+    let sent = of(&producer.end(), "sent");
+    assert_eq!(text(&sent[0], "state"), "COMMIT_MESSAGE");
+    // The client asks for no answer to its end.
+    let came = eventually("the half is committed", Duration::from_secs(60), || {
+        let came = stored(&cluster, "slow_topic", 1);
+        (!came.is_empty()).then_some(came)
+    });
+    assert!(came[0].body.starts_with(text(&sent[0], "name").as_bytes()));
+    if Make::under_test() == Make::Ours {
+        let (_, port) = cluster.broker.address.split_once(':').unwrap();
+        let id = format!("7F000001{:08X}{:016X}", port.parse::<u32>().unwrap(), parked.position);
+        let options = [("do", "resume-check"), ("topic", PARKED), ("id", &*id)];
+        let resumed = client.run("admin", &[&target[..1], &options].concat());
+        assert_ne!(resumed[0]["done"], true, "{resumed:?}");
+    }
+    let received = client.run("push", &[&target[..], &[("count", "1"), ("group", "slow_group")]].concat());
+    assert_same_bodies(&sent, &of(&received, "message"));
+    assert_eq!(stored(&cluster, "slow_topic", 1).len(), 1);
 }
 
 fn a_killed_broker_forgets_nothing_that_is_to_come(version: &'static str) {

@@ -5,12 +5,13 @@ use serde_json::{Value, json};
 use super::delay::batch_element;
 use super::scenarios;
 use super::scene::{Scene, Setup, told};
-use super::support::wire::{self, Outgoing};
+use super::support::wire::{self, Frame, Outgoing};
 
 scenarios! {
     transactions_that_end
     transactions_that_are_asked_about
     transactions_asked_about_too_often
+    transactions_ended_after_they_were_parked
     transactions_ended_raw
     transactions_parked
     transactions_refused
@@ -105,14 +106,19 @@ struct Half {
 
 /// Sends a half message without a client.
 fn half(scene: &mut Scene, name: &str, more: &str) -> Half {
+    let (half, frame) = send_half(scene, name, more);
+    scene.observe_frame(&format!("half {name}"), &frame);
+    half
+}
+
+fn send_half(scene: &mut Scene, name: &str, more: &str) -> (Half, Frame) {
     let id = format!("7F0000010BADC0FFEE0000000000{:04X}", name.bytes().map(u32::from).sum::<u32>());
     let properties =
         format!("TRAN_MSG\u{1}true\u{2}PGROUP\u{1}payments\u{2}UNIQ_KEY\u{1}{id}\u{2}TAGS\u{1}paid\u{2}{more}");
     let message = Outgoing { topic: "orders", queue: 0, properties: &properties, body: name.as_bytes() };
     let frame = scene.send_raw(&[("f", "4")], &message);
-    scene.observe_frame(&format!("half {name}"), &frame);
     let position = scene.position_of(frame.header.field("msgId"));
-    Half { offset: frame.header.field("queueOffset").to_owned(), position: position.to_string(), id }
+    (Half { offset: frame.header.field("queueOffset").to_owned(), position: position.to_string(), id }, frame)
 }
 
 fn end<'a>(half: &'a Half, outcome: &'a str) -> Vec<(&'static str, &'a str)> {
@@ -176,6 +182,33 @@ fn transactions_ended_raw(setup: Setup) -> Scene {
     let records = scene.until("what was committed is in the queue", |scene| {
         let records = scene.pull("orders");
         records.iter().any(|record| record.body == b"five").then_some(records)
+    });
+    for (at, record) in records.iter().enumerate() {
+        scene.observe(&format!("in the queue {}", at + 1), &told(record));
+    }
+    scene
+}
+
+/// A producer whose own work took longer than all checks.
+fn transactions_ended_after_they_were_parked(setup: Setup) -> Scene {
+    let mut scene = setup.start(&[&SOON[..], &[("transactionCheckMax", "1")]].concat());
+    scene.topic("orders");
+    // Nobody is there to be asked. Where the second one is depends on how far the checks of the first are.
+    let [one, two, three] = ["one", "two", "three"].map(|name| send_half(&mut scene, name, "").0);
+    scene.until("all are parked", |scene| {
+        let parked = scene.pull("TRANS_CHECK_MAX_TIME_TOPIC");
+        [&b"one"[..], b"two", b"three"]
+            .iter()
+            .all(|name| parked.iter().any(|record| record.body == *name))
+            .then_some(())
+    });
+    scene.answer("rolled back after it was parked", wire::END_TRANSACTION, &end(&two, ROLLBACK), &[]);
+    scene.answer("committed after it was parked", wire::END_TRANSACTION, &end(&one, COMMIT), &[]);
+    let checked = with(&end(&three, COMMIT), "fromTransactionCheck", "true");
+    scene.answer("committed as an answer, after it was parked", wire::END_TRANSACTION, &checked, &[]);
+    let records = scene.until("what was committed is in the queue", |scene| {
+        let records = scene.pull("orders");
+        (records.len() >= 2).then_some(records)
     });
     for (at, record) in records.iter().enumerate() {
         scene.observe(&format!("in the queue {}", at + 1), &told(record));

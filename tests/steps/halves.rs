@@ -1,4 +1,4 @@
-//! Transactions: a half is stored and ended by its producer, or the broker asks about it, and parks it in the end.
+//! Transactions: a half is stored and ended by its producer, or the broker asks about it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -12,26 +12,25 @@ use super::victim::{At, PATIENCE, Sent, TOPIC, Victim, count, each, names, send}
 
 const HALVES: &str = "RMQ_SYS_TRANS_HALF_TOPIC";
 const MARKS: &str = "RMQ_SYS_TRANS_OP_HALF_TOPIC";
-const PARKED: &str = "TRANS_CHECK_MAX_TIME_TOPIC";
 const CHECK_TRANSACTION_STATE: i32 = 39;
-const COMMIT: i32 = 8;
-const ROLL_BACK: i32 = 12;
+pub(crate) const COMMIT: i32 = 8;
+pub(crate) const ROLL_BACK: i32 = 12;
 const HALF: &str = "TRAN_MSG\u{1}true\u{2}PGROUP\u{1}wire_producer\u{2}";
-const MESSAGES: usize = 4;
+pub(crate) const MESSAGES: usize = 4;
 
 /// No check comes by itself for a hundred years. Without it one would come at once: these requests were born long ago.
 const UNASKED: &str = "CHECK_IMMUNITY_TIME_IN_SECONDS\u{1}3153600000\u{2}";
 
 /// A transaction, and what of it was acknowledged.
-struct Half {
-    sent: Sent,
+pub(crate) struct Half {
+    pub(crate) sent: Sent,
     /// Its place, as the acknowledgement tells it.
-    place: Option<(i64, i64)>,
-    asked: bool,
-    ended: bool,
+    pub(crate) place: Option<(i64, i64)>,
+    pub(crate) asked: bool,
+    pub(crate) ended: bool,
 }
 
-fn end_of((offset, position): (i64, i64), how: i32, checked: bool) -> Vec<(&'static str, String)> {
+pub(crate) fn end_of((offset, position): (i64, i64), how: i32, checked: bool) -> Vec<(&'static str, String)> {
     vec![
         ("producerGroup", "wire_producer".to_owned()),
         ("tranStateTableOffset", offset.to_string()),
@@ -46,14 +45,14 @@ fn place(reply: &Frame) -> (i64, i64) {
     (reply.header.number("queueOffset"), position)
 }
 
-fn end(connection: &mut Connection, place: (i64, i64), how: i32) -> io::Result<()> {
+pub(crate) fn end(connection: &mut Connection, place: (i64, i64), how: i32) -> io::Result<()> {
     let reply = connection.call(wire::END_TRANSACTION, &end_of(place, how, false), &[])?;
     assert_eq!(reply.header.code, 0, "{:?}", reply.header.remark);
     Ok(())
 }
 
 /// Sends halves and ends each, until the broker is gone.
-fn work(connection: &mut Connection, how: Option<i32>) -> Vec<Half> {
+pub(crate) fn work(connection: &mut Connection, how: Option<i32>) -> Vec<Half> {
     let mut all: Vec<Half> = Vec::new();
     for name in names("half", MESSAGES) {
         let unasked = if how.is_some() { UNASKED } else { "" };
@@ -98,7 +97,7 @@ fn producer(victim: &Victim, how: Option<i32>) -> JoinHandle<BTreeSet<String>> {
 }
 
 /// How many halves no mark names: transactions that are open.
-fn open(victim: &Victim) -> usize {
+pub(crate) fn open(victim: &Victim) -> usize {
     let marks = victim.all(MARKS);
     let ended: BTreeSet<i64> = marks
         .iter()
@@ -233,27 +232,5 @@ fn a_check_survives_a_kill_at_each_step() {
         };
         assert!(asked.is_subset(&known(false)), "{asked:?}");
         assert!(answers || asked.is_superset(&known(true)), "asked again about every one: {asked:?}");
-    });
-}
-
-const PARK_STEPS: &[At] = &[
-    At("pair_appended:TRANS_CHECK_MAX_TIME_TOPIC", 1),
-    At("pair_appended:TRANS_CHECK_MAX_TIME_TOPIC", 3),
-    At("parked", 1),
-    At("parked", 3),
-];
-
-#[test]
-fn a_half_is_parked_once_at_whatever_step_a_kill_comes() {
-    each(PARK_STEPS, |at| {
-        let timing = [("transactionTimeOut", "300"), ("transactionCheckInterval", "300"), ("transactionCheckMax", "1")];
-        let mut victim = Victim::start(at, 1, &timing);
-        let halves = work(&mut victim.connect(), None);
-        victim.bury();
-        victim.restart();
-        eventually("every transaction is parked", PATIENCE, || (open(&victim) == 0).then_some(()));
-        let expected: BTreeMap<String, usize> = halves.iter().map(|half| (half.sent.name.clone(), 1)).collect();
-        assert_eq!(count(&victim.all(PARKED)), expected);
-        assert_eq!(count(&victim.all(TOPIC)), count([]));
     });
 }

@@ -8,14 +8,14 @@ use ringmq_engine::Position;
 use ringmq_protocol::command::HeaderView;
 use ringmq_protocol::header::ResumeCheckHalfMessage;
 use ringmq_protocol::id::decode_offset_msg_id;
-use ringmq_protocol::{names, properties};
+use ringmq_protocol::names;
 
 use super::{Good, Outcome};
 use crate::control_shard::ControlShard;
-use crate::detour::own_queue;
+use crate::mail::Ask;
 use crate::message::Message;
 use crate::refusal::Refusal;
-use crate::{delay, put, query};
+use crate::{delay, query};
 
 /// GET_ALL_DELAY_OFFSET: messages delivered, by level.
 pub(super) fn delay_offsets(control: &ControlShard) -> Outcome {
@@ -38,14 +38,12 @@ pub(super) async fn resume_check(control: &Rc<ControlShard>, view: &HeaderView<'
     let position = decode_offset_msg_id(&msg_id).and_then(|(_, position)| Position::from_wire(position));
     let position = position.ok_or_else(missing)?;
     let record = query::record_at(node, position).await?.ok_or_else(missing)?;
-    let mut half = Message::of_record(&record).map_err(|_| missing())?;
+    let half = Message::of_record(&record).map_err(|_| missing())?;
     if half.topic != names::TRANS_CHECK_MAX_TIME_TOPIC {
         return Err(missing());
     }
     let log = u16::from(position.shard().get());
-    half.queue_id = own_queue(node, names::TRANS_HALF_TOPIC, log, 0).ok_or_else(Refusal::not_ready)?;
-    half.topic = names::TRANS_HALF_TOPIC.to_owned();
-    half.set(properties::TRANSACTION_CHECK_TIMES, "0");
-    put::put_all(node, log, vec![half]).await?;
+    let ask = Ask::BringBack { log, half: Box::new(half) };
+    node.ask(node.executor_of(log), ask).await.done()?;
     Ok(Good::default())
 }

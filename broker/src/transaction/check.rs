@@ -10,11 +10,11 @@ use ringmq_protocol::command::Command;
 use ringmq_protocol::header::CheckTransactionState;
 use ringmq_protocol::host::Host;
 use ringmq_protocol::id::offset_msg_id;
-use ringmq_protocol::{names, properties};
+use ringmq_protocol::properties;
 use ringmq_rt::sync::{Either, first};
 use ringmq_rt::{sleep, step, wall_ms};
 
-use super::{Half, mark, marks_end, note};
+use super::{Half, mark, marks_end, note, parked};
 use crate::detour;
 use crate::log::Log;
 use crate::mail::{Ask, Mail, Told};
@@ -70,31 +70,32 @@ async fn check(node: &Rc<Node>, log: &Rc<Log>, offset: u64, half: Half) -> Resul
             return Err("the half is not readable yet".to_owned());
         }
         log.transactions.table.borrow_mut().remove(offset);
+        log.transactions.counted(|counts| counts.dropped += 1);
         tracing::warn!(offset, "an open transaction is gone: its half was deleted with its segment");
         return Ok(());
     };
     let message = Message::of_record(&record).map_err(|error| error.to_string())?;
     if half.checks >= node.settings.transactions.timing.checks_max {
-        park(node, log, offset, message).await
+        parked::park(node, log, offset, half, message).await
     } else {
         ask(node, log, offset, half, message).await
     }
 }
 
 /// Appends `message` and the mark of the half that it replaces; `None` if the half was ended meanwhile.
-async fn replace(
+pub(super) async fn replace(
     node: &Rc<Node>,
     log: &Log,
     offset: u64,
     message: &Message,
+    mark: &Message,
 ) -> Result<Option<ringmq_engine::Ticket>, String> {
-    let mark = mark(node, log, offset);
     loop {
         // No await between this look and the append.
         if log.transactions.table.borrow().get(offset).is_none() {
             return Ok(None);
         }
-        match put::append_pair(node, log, message, &mark) {
+        match put::append_pair(node, log, message, mark) {
             Ok((ticket, _)) => return Ok(Some(ticket)),
             Err(AppendError::Busy { .. }) => log.progress().await,
             Err(error) => return Err(error.to_string()),
@@ -108,7 +109,9 @@ async fn ask(node: &Rc<Node>, log: &Rc<Log>, offset: u64, half: Half, mut messag
     message.set(properties::TRAN_PREPARED_QUEUE_OFFSET, &half.origin.to_string());
     message.set(properties::TRANSACTION_CHECK_TIMES, &checks.to_string());
     let marks_from = marks_end(log);
-    let Some(ticket) = replace(node, log, offset, &message).await? else { return Ok(()) };
+    let Some(ticket) = replace(node, log, offset, &message, &mark(node, log, offset)).await? else {
+        return Ok(());
+    };
     let due_ms = node.settings.transactions.timing.due_ms(message.born_timestamp, ticket.store_ms, checks, None);
     log.transactions.table.borrow_mut().remove(offset);
     log.transactions.opened(
@@ -177,39 +180,4 @@ pub fn send(node: &Node, job: &CheckJob) {
         tracing::warn!(peer = %conn.peer(), %error, "a producer could not be asked about its transaction");
     }
     step!("check_sent");
-}
-
-/// The half was checked often enough: it is kept where nobody consumes it.
-async fn park(node: &Rc<Node>, log: &Rc<Log>, offset: u64, mut message: Message) -> Result<(), String> {
-    let topic = match node
-        .ask(
-            CONTROL,
-            Ask::EnsureOwnTopic {
-                topic: names::TRANS_CHECK_MAX_TIME_TOPIC.into(),
-                queues: i32::from(node.log_shards()),
-                sys_flag: 0,
-            },
-        )
-        .await
-    {
-        Told::Done => node.topics.borrow().get(names::TRANS_CHECK_MAX_TIME_TOPIC).cloned(),
-        _ => None,
-    };
-    topic.ok_or("there is no topic for parked halves")?;
-    let number = u16::from(log.shard.id().get());
-    let queue_id = detour::own_queue(node, names::TRANS_CHECK_MAX_TIME_TOPIC, number, 0);
-    message.unset(&[properties::TRAN_PREPARED_QUEUE_OFFSET]);
-    message.topic = names::TRANS_CHECK_MAX_TIME_TOPIC.to_owned();
-    message.queue_id = queue_id.ok_or("there is no queue for parked halves")?;
-    let group = message.property(properties::PGROUP).unwrap_or_default().to_owned();
-    let key = message.property(properties::UNIQ_KEY).unwrap_or_default().to_owned();
-    let Some(ticket) = replace(node, log, offset, &message).await? else { return Ok(()) };
-    log.transactions.table.borrow_mut().remove(offset);
-    log.transactions.parked.set(log.transactions.parked.get() + 1);
-    log.safe(ticket.end).await.map_err(|error| error.to_string())?;
-    step!("parked");
-    note(node, log);
-    tracing::warn!(group, key, topic = message.topic, position = %ticket.position,
-        "parked a half message that no producer ended after all checks; `resumeCheckHalfMessage` brings it back");
-    Ok(())
 }

@@ -12,7 +12,7 @@ use ringmq_protocol::message::Record;
 use ringmq_protocol::properties::{self, sys_flag};
 use ringmq_rt::{Slice, spawn, step, wall_ms};
 
-use super::{Half, mark, note, origin};
+use super::{Half, mark, note, origin, parked};
 use crate::detour::{self, Detour};
 use crate::log::Log;
 use crate::mail::{Answer, Mail};
@@ -77,7 +77,7 @@ pub fn run(node: &Rc<Node>, job: EndJob) {
     .detach();
 }
 
-fn not_found() -> Refusal {
+pub(super) fn not_found() -> Refusal {
     Refusal::failed("Find prepared transaction message failed")
 }
 
@@ -88,19 +88,25 @@ async fn end(node: &Rc<Node>, job: &EndJob) -> Result<(), Refusal> {
     let record = record.ok_or_else(not_found)?;
     let origin = check(job, &record)?;
     let released = if job.commit { Some(released(node, &record, job.position)?) } else { None };
-    // From here to the append nothing waits, so a second end of this half finds it gone.
-    let taken = {
-        let mut table = log.transactions.table.borrow_mut();
-        table.current(origin).and_then(|offset| table.remove(offset).map(|half| (offset, half)))
-    };
-    let Some((offset, half)) = taken else {
-        // It was ended before, and this is a repetition.
-        return Ok(());
+    // Once it is taken nothing waits until the append, so a second end of this half finds it gone.
+    let taken = log.transactions.table.borrow_mut().take(origin);
+    let (offset, half) = match taken {
+        Some(taken) => taken,
+        None => {
+            let _turn = log.transactions.turns.take(origin).await;
+            // Whoever had the turn before may have brought it back.
+            let taken = log.transactions.table.borrow_mut().take(origin);
+            match taken {
+                Some(taken) => taken,
+                None => return parked::end(node, &log, origin, job.position, released).await,
+            }
+        }
     };
     step!("end_taken");
+    let mark = mark(node, &log, offset);
     let done = match released {
-        None => put::put_here(node, &log, &[mark(node, &log, offset)]).await.map(drop).map_err(Refusal::from),
-        Some((message, topic)) => release(node, &log, offset, message, &topic).await,
+        None => put::put_here(node, &log, &[mark]).await.map(drop).map_err(Refusal::from),
+        Some((message, topic)) => release(node, &log, message, &topic, mark).await,
     };
     match done {
         Ok(()) => {
@@ -159,7 +165,13 @@ fn released(node: &Node, record: &Slice, half: Position) -> Result<(Message, std
 
 /// Stores the message and the mark, in one batch where the message's queue is on this log, as it is unless its topic was
 /// deleted and made again meanwhile.
-async fn release(node: &Rc<Node>, log: &Log, offset: u64, mut message: Message, topic: &Topic) -> Result<(), Refusal> {
+pub(super) async fn release(
+    node: &Rc<Node>,
+    log: &Log,
+    mut message: Message,
+    topic: &Topic,
+    mark: Message,
+) -> Result<(), Refusal> {
     let number = topic.home(message.queue_id, node.log_shards());
     let level = message.number(properties::DELAY).and_then(|asked| node.settings.delay_levels.granted(asked));
     if let Some(level) = level
@@ -167,16 +179,10 @@ async fn release(node: &Rc<Node>, log: &Log, offset: u64, mut message: Message, 
     {
         detour::divert(&mut message, Detour::Level(level), kept);
     }
-    let mark = mark(node, log, offset);
     if number == u16::from(log.shard.id().get()) {
-        let end = loop {
-            match put::append_pair(node, log, &message, &mark) {
-                Ok((_, mark)) => break mark.end,
-                Err(ringmq_engine::AppendError::Busy { .. }) => log.progress().await,
-                Err(error) => return Err(Refusal::append(&error)),
-            }
-        };
-        return log.safe(end).await.map_err(|why| put::PutError::from(why).into());
+        let appended = put::append_pair_in_time(node, log, &message, &mark).await;
+        let (_, mark) = appended.map_err(|error| Refusal::append(&error))?;
+        return log.safe(mark.end).await.map_err(|why| put::PutError::from(why).into());
     }
     put::put_all(node, number, vec![message]).await?;
     put::put_here(node, log, &[mark]).await.map(drop).map_err(Refusal::from)

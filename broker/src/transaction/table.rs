@@ -80,6 +80,12 @@ impl HalfTable {
         self.origins.get(&origin).copied()
     }
 
+    /// Takes out, with its offset now, the half that was first told of under this offset.
+    pub fn take(&mut self, origin: u64) -> Option<(u64, Half)> {
+        let offset = self.current(origin)?;
+        self.remove(offset).map(|half| (offset, half))
+    }
+
     pub fn get(&self, offset: u64) -> Option<&Half> {
         self.halves.get(&offset)
     }
@@ -159,7 +165,8 @@ mod tests {
         table.insert(8, moved);
         assert_eq!(table.current(3), Some(8));
         assert_eq!(table.current(8), None);
-        table.remove(8);
+        assert_eq!(table.take(8), None);
+        assert_eq!(table.take(3), Some((8, moved)));
         assert_eq!(table.current(3), None);
     }
 

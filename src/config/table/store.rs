@@ -65,7 +65,7 @@ keys! {
     "sampleSteps" INT, "32", NoOp(QUEUE_INDEX), "Samples of such an estimate.";
     "messageDelayLevel" Text, "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h", Honoured, "The delay levels: numbers with s, m, h or d, at most 128 of at most 40 days.";
     "flushDelayOffsetInterval" INT, "10000", NoOp("the progress of delayed messages is kept with the consumer offsets"), "Milliseconds between writes of the delay offsets.";
-    "messageIndexEnable" Bool, "true", Honoured, "Whether messages can be found by key.";
+    "messageIndexEnable" Bool, "true", Honoured, "Whether messages can be found by key, and parked halves by those who end them late.";
     "messageIndexSafe" Bool, "false", NoOp(KEY_INDEX), "Whether the key index is checked at each start.";
     "maxHashSlotNum" INT, "5000000", NoOp(KEY_INDEX), "Slots of a key index file.";
     "maxIndexNum" INT, "20000000", NoOp(KEY_INDEX), "Entries of a key index file.";

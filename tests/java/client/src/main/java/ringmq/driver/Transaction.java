@@ -1,5 +1,8 @@
 package ringmq.driver;
 
+import java.io.BufferedReader;
+import java.io.InputStreamReader;
+import java.nio.charset.StandardCharsets;
 import org.apache.rocketmq.client.producer.LocalTransactionState;
 import org.apache.rocketmq.client.producer.TransactionListener;
 import org.apache.rocketmq.client.producer.TransactionMQProducer;
@@ -9,7 +12,8 @@ import org.apache.rocketmq.common.message.MessageExt;
 
 /**
  * Sends {@code --count} transactional messages whose local branch says {@code --state} commit, rollback or unknown;
- * an unknown one is committed when the broker asks. Waits {@code --wait} milliseconds for {@code --asks} questions.
+ * an unknown one is committed when the broker asks, unless {@code --answer} says unknown, too. With {@code --held} a
+ * local branch is done when a line comes in. Waits {@code --wait} milliseconds for {@code --asks} questions.
  */
 final class Transaction {
     private Transaction() {
@@ -22,6 +26,9 @@ final class Transaction {
         producer.setTransactionListener(new TransactionListener() {
             @Override
             public LocalTransactionState executeLocalTransaction(Message message, Object argument) {
+                if (options.flag("held")) {
+                    held(message);
+                }
                 switch (options.text("state", "commit")) {
                     case "rollback":
                         return LocalTransactionState.ROLLBACK_MESSAGE;
@@ -36,7 +43,9 @@ final class Transaction {
             public LocalTransactionState checkLocalTransaction(MessageExt message) {
                 new Line("checked").received(message).print();
                 asked.countDown();
-                return LocalTransactionState.COMMIT_MESSAGE;
+                return options.text("answer", "commit").equals("unknown")
+                    ? LocalTransactionState.UNKNOW
+                    : LocalTransactionState.COMMIT_MESSAGE;
             }
         });
         producer.start();
@@ -50,6 +59,16 @@ final class Transaction {
             asked.await(options.number("wait", 0L), java.util.concurrent.TimeUnit.MILLISECONDS);
         } finally {
             producer.shutdown();
+        }
+    }
+
+    private static void held(Message message) {
+        try {
+            new Line("held").body(message.getBody()).print();
+            // Not closed: the next message's branch reads on.
+            new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8)).readLine();
+        } catch (Exception e) {
+            throw new IllegalStateException(e);
         }
     }
 }
