@@ -250,6 +250,11 @@ impl Facts {
         put(table, "ringmqDroppedBytes", log.dropped_bytes);
         put(table, "ringmqDroppedUnread", self.unread);
         put(table, "ringmqDroppedDelayed", self.totals.dropped_delayed);
+        let halves = &self.totals.transactions;
+        put(table, "ringmqHalvesOpen", halves.open);
+        put(table, "ringmqHalvesParked", halves.parked);
+        put(table, "ringmqHalvesEndedLate", halves.ended_late);
+        put(table, "ringmqHalvesDropped", halves.dropped);
     }
 }
 

@@ -11,6 +11,7 @@ use ringmq_rt::time::now;
 
 use crate::node::Node;
 use crate::timer::{self, TimerCounts, TimersLeft};
+use crate::transaction::TransactionCounts;
 
 /// Time between two sums.
 pub const SAMPLE_PERIOD: Duration = Duration::from_secs(1);
@@ -65,6 +66,7 @@ pub struct Totals {
     pub pulled: u64,
     /// Messages that were dropped before the time for which they waited.
     pub dropped_delayed: u64,
+    pub transactions: TransactionCounts,
     pub timers: TimerCounts,
     /// Where it was asked for.
     pub timers_left: TimersLeft,
@@ -88,6 +90,7 @@ impl Totals {
         self.pulls_missed += other.pulls_missed;
         self.pulled += other.pulled;
         self.dropped_delayed += other.dropped_delayed;
+        self.transactions.merge(other.transactions);
         self.timers.merge(other.timers);
         self.timers_left.merge(other.timers_left);
         self.unflushed += other.unflushed;
@@ -130,6 +133,7 @@ pub async fn totals(node: &Node, deep: bool) -> Totals {
             parked_for,
             positions: Some((at(stats.start), at(end))),
             oldest_ms,
+            transactions: log.transactions.counts(),
             timers: log.timers.counts(),
             timers_left,
             ..Totals::default()

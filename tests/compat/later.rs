@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::support::eventually;
-use super::support::java::of;
+use super::support::java::{Client, of};
 use super::support::server::{Cluster, Flush, Make, Settings};
 use super::support::wire::{self, Record, records};
 use super::{for_each_client, identity, names, number, text};
@@ -225,6 +225,17 @@ fn a_parked_half_is_asked_about_again(version: &'static str) {
     assert!(came[0].body.starts_with(name.as_bytes()));
 }
 
+/// What `mqadmin brokerStatus` shows of halves: how many are open, were parked, were ended after that, were dropped.
+fn told_of_halves(cluster: &Cluster, client: &Client) -> [u64; 4] {
+    let shown = client.mqadmin(&["brokerStatus", "-n", cluster.namesrv(), "-b", &cluster.broker.address]);
+    let value = |key: &str| {
+        let mut pairs = shown.lines().filter_map(|line| line.split_once(": "));
+        let found = pairs.find(|(name, _)| name.trim() == key);
+        found.unwrap_or_else(|| panic!("no {key} in\n{shown}")).1.trim().parse().unwrap()
+    };
+    ["ringmqHalvesOpen", "ringmqHalvesParked", "ringmqHalvesEndedLate", "ringmqHalvesDropped"].map(value)
+}
+
 fn a_producer_that_took_too_long_commits_all_the_same(version: &'static str) {
     let mut settings = settings();
     settings.properties.push(("transactionCheckMax", "1".to_owned()));
@@ -235,9 +246,16 @@ fn a_producer_that_took_too_long_commits_all_the_same(version: &'static str) {
     let options = [("group", "slow_producers"), ("held", "true"), ("answer", "unknown"), ("prefix", "half")];
     let mut producer = client.start("transaction", &[&target[..], &options].concat());
     producer.wait_event("held");
+    let is_ours = Make::under_test() == Make::Ours;
+    if is_ours {
+        assert_eq!(told_of_halves(&cluster, &client)[2..], [0, 0]);
+    }
     let parked =
         eventually("the half is parked", Duration::from_secs(120), || stored(&cluster, PARKED, 2).into_iter().next());
     assert!(stored(&cluster, "slow_topic", 1).is_empty());
+    if is_ours {
+        assert_eq!(told_of_halves(&cluster, &client), [0, 1, 0, 0]);
+    }
     producer.say("done");
     let sent = of(&producer.end(), "sent");
     assert_eq!(text(&sent[0], "state"), "COMMIT_MESSAGE");
@@ -247,12 +265,14 @@ fn a_producer_that_took_too_long_commits_all_the_same(version: &'static str) {
         (!came.is_empty()).then_some(came)
     });
     assert!(came[0].body.starts_with(text(&sent[0], "name").as_bytes()));
-    if Make::under_test() == Make::Ours {
+    if is_ours {
+        assert_eq!(told_of_halves(&cluster, &client), [0, 1, 1, 0]);
         let (_, port) = cluster.broker.address.split_once(':').unwrap();
         let id = format!("7F000001{:08X}{:016X}", port.parse::<u32>().unwrap(), parked.position);
         let options = [("do", "resume-check"), ("topic", PARKED), ("id", &*id)];
         let resumed = client.run("admin", &[&target[..1], &options].concat());
         assert_ne!(resumed[0]["done"], true, "{resumed:?}");
+        assert_eq!(told_of_halves(&cluster, &client), [0, 1, 1, 0]);
     }
     let received = client.run("push", &[&target[..], &[("count", "1"), ("group", "slow_group")]].concat());
     assert_same_bodies(&sent, &of(&received, "message"));

@@ -5,7 +5,7 @@
 use super::clock::Shifted;
 use super::support::disk::{self, Disk};
 use super::support::server::{Cluster, Flush, Settings, lenient};
-use super::support::wire::{self, Connection};
+use super::support::wire::{self, BORN_MS, Connection};
 use super::support::{eventually, skip};
 use super::victim::{At, PATIENCE, TOPIC, Victim, count, due_at, names, send, wall_ms};
 
@@ -36,6 +36,12 @@ const LEVEL: &str = "DELAY\u{1}1\u{2}";
 /// What goes with its segment, of each kind, and what lies in the segment that is written.
 const EARLY: usize = 20;
 const LATE: usize = 3;
+
+/// A half that is first asked about then. By its sender's clock it was born long ago.
+fn asked_at(ms: i64) -> String {
+    let seconds = (ms - BORN_MS) / 1000;
+    format!("TRAN_MSG\u{1}true\u{2}PGROUP\u{1}wire_producer\u{2}CHECK_IMMUNITY_TIME_IN_SECONDS\u{1}{seconds}\u{2}")
+}
 
 fn send_all(connection: &mut Connection, prefix: &str, count: usize, properties: &str) {
     for name in names(prefix, count) {
@@ -93,6 +99,7 @@ fn what_a_full_disk_drops_is_counted_and_the_rest_comes_on_time() {
         send_all(&mut connection, &format!("{prefix}-far"), count, &due_at(now_ms + FAR_MS));
         send_all(&mut connection, &format!("{prefix}-near"), count, &due_at(now_ms + NEAR_MS));
         send_all(&mut connection, &format!("{prefix}-level"), count, LEVEL);
+        send_all(&mut connection, &format!("{prefix}-half"), count, &asked_at(now_ms + NEAR_MS));
         if prefix == "early" {
             fill(&mut connection);
         }
@@ -105,6 +112,9 @@ fn what_a_full_disk_drops_is_counted_and_the_rest_comes_on_time() {
     // The far ones are stored anew, the near ones are lost.
     assert_eq!(told(&mut connection, "timerCongestNum"), EARLY + 2 * LATE);
     assert_eq!(told(&mut connection, "timerReadBehind"), 0);
+    let halves =
+        |connection: &mut Connection| ["ringmqHalvesOpen", "ringmqHalvesDropped"].map(|key| told(connection, key));
+    assert_eq!(halves(&mut connection), [EARLY + LATE, 0], "nobody has asked for them yet");
     // Of the level's, some were in memory already.
     let lost_of_level = |connection: &mut Connection| told(connection, "ringmqDroppedDelayed") - EARLY;
     eventually("a line says so", PATIENCE, || (lines(&victim).0 > 0).then_some(()));
@@ -118,6 +128,9 @@ fn what_a_full_disk_drops_is_counted_and_the_rest_comes_on_time() {
     let found = victim.wait_for_left(TOPIC, &format!("late-near-{}", LATE - 1));
     assert!(once(&found, "late-near", LATE) && none(&found, "early-near"), "{:?}", count(&found));
     assert!(none(&found, "early-far") && none(&found, "late-far"), "before their time");
+    eventually("halves that are gone are counted", PATIENCE, || {
+        (halves(&mut connection) == [LATE, EARLY]).then_some(())
+    });
     shifted.by(FAR_MS + 1000);
     victim.wait_for_left(TOPIC, &format!("late-far-{}", LATE - 1));
     let found = victim.wait_for_left(TOPIC, &format!("early-far-{}", EARLY - 1));

@@ -240,6 +240,9 @@ impl Connection {
     }
 }
 
+/// When what is sent was born, by its sender's clock: long ago.
+pub(crate) const BORN_MS: i64 = 1_700_000_000_000;
+
 /// A message to send in its shortest form.
 #[derive(Debug, Clone)]
 pub(crate) struct Outgoing<'a> {
@@ -259,7 +262,7 @@ impl Outgoing<'_> {
             ("d", "4".to_owned()),
             ("e", self.queue.to_string()),
             ("f", "0".to_owned()),
-            ("g", "1700000000000".to_owned()),
+            ("g", BORN_MS.to_string()),
             ("h", "0".to_owned()),
             ("i", self.properties.to_owned()),
             ("j", "0".to_owned()),
