@@ -16,6 +16,8 @@ mod crowds;
 mod disk;
 #[path = "hostile/frames.rs"]
 mod frames;
+#[path = "hostile/halves.rs"]
+mod halves;
 #[path = "hostile/refusals.rs"]
 mod refusals;
 

@@ -150,6 +150,12 @@ pub(super) fn append_one(
         granted = with_level(client, level);
         client = &granted;
         asked = Asked::read(client);
+    } else if detour == Some(Detour::Half) && properties::get(client, properties::TRAN_PREPARED_QUEUE_OFFSET).is_some()
+    {
+        // It says which half a check's copy was; a client could name another's.
+        granted = properties::without(client, &[properties::TRAN_PREPARED_QUEUE_OFFSET]);
+        client = &granted;
+        asked = Asked::read(client);
     }
     let own_key = asked.unique_key.is_none().then(|| unique_key(settings, &mut scratch.next_unique));
     let unique = asked.unique_key.or(own_key.as_ref().map(IdText::as_str));

@@ -1,0 +1,50 @@
+//! A half message that says it is a copy of another producer's: its end ends itself, and nobody else's transaction.
+
+use std::time::Duration;
+
+use super::bystander::TOPIC;
+use super::support::eventually;
+use super::support::server::Settings;
+use super::support::wire::{self, Connection, Outgoing, records};
+use super::{alone, cluster};
+
+/// A half message's queue offset and position.
+type Place = (String, i64);
+
+fn half(connection: &mut Connection, group: &str, body: &[u8], more: &str) -> Place {
+    let properties = format!("TRAN_MSG\u{1}true\u{2}PGROUP\u{1}{group}\u{2}{more}");
+    let ext = Outgoing { topic: TOPIC, queue: 0, properties: &properties, body }.ext();
+    let reply = connection.call(wire::SEND_MESSAGE_V2, &ext, body).unwrap().header;
+    assert_eq!(reply.code, 0, "{:?}", reply.remark);
+    (reply.field("queueOffset").to_owned(), i64::from_str_radix(&reply.field("msgId")[16..], 16).unwrap())
+}
+
+fn commit(connection: &mut Connection, group: &str, (offset, position): &Place) {
+    let ext = [
+        ("producerGroup", group.to_owned()),
+        ("tranStateTableOffset", offset.clone()),
+        ("commitLogOffset", position.to_string()),
+        ("commitOrRollback", "8".to_owned()),
+        ("fromTransactionCheck", "false".to_owned()),
+    ];
+    let reply = connection.call(wire::END_TRANSACTION, &ext, &[]).unwrap().header;
+    assert_eq!(reply.code, 0, "{:?}", reply.remark);
+}
+
+#[test]
+fn a_half_that_claims_to_be_another_ends_only_itself() {
+    let _alone = alone();
+    let Some(cluster) = cluster(Settings::default()) else { return };
+    let mut connection = cluster.broker.connect();
+    let one = half(&mut connection, "honest", b"honest", "");
+    let claim = format!("TRAN_PREPARED_QUEUE_OFFSET\u{1}{}\u{2}", one.0);
+    let other = half(&mut connection, "liar", b"lie", &claim);
+    commit(&mut connection, "liar", &other);
+    commit(&mut connection, "honest", &one);
+    let came = eventually("both are committed", Duration::from_secs(20), || {
+        let reply = connection.call(wire::PULL_MESSAGE, &wire::pull(TOPIC, 0, 0, 32, 0), &[]).unwrap();
+        let came: Vec<_> = records(&reply.body).into_iter().map(|record| record.body).collect();
+        (came.len() >= 2).then_some(came)
+    });
+    assert_eq!(came, [&b"lie"[..], b"honest"]);
+}
