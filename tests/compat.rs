@@ -10,6 +10,8 @@ mod support;
 
 #[path = "compat/admin.rs"]
 mod admin;
+#[path = "compat/busy.rs"]
+mod busy;
 #[path = "compat/calls.rs"]
 mod calls;
 #[path = "compat/consume.rs"]

@@ -4,13 +4,12 @@
 
 use super::clock::Shifted;
 use super::support::disk::{self, Disk};
-use super::support::server::{Cluster, Flush, Settings, lenient};
+use super::support::server::{Cluster, Flush, Settings};
 use super::support::wire::{self, BORN_MS, Connection};
 use super::support::{eventually, skip};
 use super::victim::{At, PATIENCE, TOPIC, Victim, count, due_at, names, send, wall_ms};
 
 const TIMERS: &str = "rmq_sys_wheel_timer";
-const GET_BROKER_RUNTIME_INFO: i32 = 28;
 
 const DISK_MIB: u64 = 400;
 /// More of the disk than what forces, less than what refuses sends, whatever the file system takes for itself.
@@ -68,9 +67,8 @@ fn first_timer(connection: &mut Connection) -> i64 {
 
 /// A number of the runtime info.
 fn told(connection: &mut Connection, key: &str) -> usize {
-    let reply = connection.call(GET_BROKER_RUNTIME_INFO, &[], &[]).unwrap();
-    let table = lenient(&reply.body);
-    table["table"][key].as_str().unwrap_or_else(|| panic!("no {key} in {table}")).parse().unwrap()
+    let [told] = wire::runtime_numbers(connection, [key]);
+    usize::try_from(told).unwrap()
 }
 
 /// How many lines of its log say that messages were lost, of timers and of delay levels.

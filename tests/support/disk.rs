@@ -1,4 +1,4 @@
-//! A small disk that a test fills.
+//! A small disk that a test fills, and a disk that is stuck.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,32 @@ pub(crate) struct Disk {
 /// The environment of a broker that goes by the room there is, unlike those that `server` starts otherwise.
 pub(crate) fn filled() -> (&'static str, String) {
     ("RINGMQ_TEST_ROOM", "0".to_owned())
+}
+
+/// A broker's disk that is stuck for as long as the test says.
+pub(crate) struct Stuck {
+    file: PathBuf,
+}
+
+impl Stuck {
+    /// A disk that is not stuck yet; `folder` is for the file by which the broker is told.
+    pub(crate) fn not_yet(folder: &Path) -> Stuck {
+        Stuck { file: folder.join("stuck") }
+    }
+
+    /// The environment of its broker.
+    pub(crate) fn env(&self) -> (&'static str, String) {
+        ("RINGMQ_TEST_DISK", self.file.display().to_string())
+    }
+
+    /// From here on no write of the store's files begins.
+    pub(crate) fn hold(&self) {
+        fs::write(&self.file, "").unwrap();
+    }
+
+    pub(crate) fn release(&self) {
+        fs::remove_file(&self.file).unwrap();
+    }
 }
 
 fn run(program: &str, args: &[&str]) -> Result<(), String> {

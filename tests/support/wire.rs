@@ -14,6 +14,7 @@ pub(crate) const SEND_MESSAGE: i32 = 10;
 pub(crate) const PULL_MESSAGE: i32 = 11;
 pub(crate) const QUERY_CONSUMER_OFFSET: i32 = 14;
 pub(crate) const UPDATE_AND_CREATE_TOPIC: i32 = 17;
+pub(crate) const GET_BROKER_RUNTIME_INFO: i32 = 28;
 pub(crate) const GET_MAX_OFFSET: i32 = 30;
 pub(crate) const GET_MIN_OFFSET: i32 = 31;
 pub(crate) const HEART_BEAT: i32 = 34;
@@ -238,6 +239,13 @@ impl Connection {
             }
         }
     }
+}
+
+/// Numbers that the broker says of itself, all of one moment.
+pub(crate) fn runtime_numbers<const N: usize>(connection: &mut Connection, keys: [&str; N]) -> [i64; N] {
+    let reply = connection.call(GET_BROKER_RUNTIME_INFO, &[], &[]).unwrap();
+    let table: Value = serde_json::from_slice(&reply.body).unwrap();
+    keys.map(|key| table["table"][key].as_str().unwrap_or_else(|| panic!("no {key} in {table}")).parse().unwrap())
 }
 
 /// When what is sent was born, by its sender's clock: long ago.

@@ -1,10 +1,12 @@
-//! What a test may do to a running broker from outside: end it at an exact step, move its wall clock, and give it a disk with
-//! room. With the feature `test-hooks` off, as in every build but that of tests, a step is no code and the environment is
+//! What a test may do to a running broker from outside: end it at an exact step, move its wall clock, give it a disk with
+//! room, and a disk that is stuck. With the feature `test-hooks` off, as in every build but that of tests, a step is no code and the environment is
 //! not read.
 //!
 //! `RINGMQ_TEST_KILL=STEP@N` ends the whole process by SIGKILL when it passes the step for the n-th time, counted from 1.
 //! `RINGMQ_TEST_CLOCK=FILE` adds to the wall clock what the file says, in milliseconds; no file is no shift.
 //! `RINGMQ_TEST_ROOM=1` has every disk half free, however full the one is that the tests run on.
+//! `RINGMQ_TEST_DISK=FILE` has every write and flush of the store's files wait as long as there is that file. Reads go on, and
+//! so do the small files that are replaced as a whole.
 
 /// A step of which a test may want to see what a kill leaves: its name, as a format string and its arguments. A name says
 /// what has just been done, and behind a colon to which topic or file.
@@ -33,19 +35,31 @@ pub(crate) fn room(found: crate::fs::Space) -> crate::fs::Space {
     found
 }
 
+/// Completes when the disk may be written to.
+#[cfg(not(feature = "test-hooks"))]
+#[inline(always)]
+pub(crate) fn disk() -> std::future::Ready<()> {
+    std::future::ready(())
+}
+
 #[cfg(feature = "test-hooks")]
 pub use self::on::passed;
 #[cfg(feature = "test-hooks")]
-pub(crate) use self::on::{clock_shift_ms, room};
+pub(crate) use self::on::{clock_shift_ms, disk, room};
 
 #[cfg(feature = "test-hooks")]
 mod on {
     use std::ffi::OsString;
     use std::sync::LazyLock;
     use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
     use std::{env, fmt, fs};
 
     use crate::fs::Space;
+    use crate::time::sleep;
+
+    /// How often a stuck disk is looked at.
+    const LOOK: Duration = Duration::from_millis(5);
 
     struct Kill {
         step: String,
@@ -61,6 +75,8 @@ mod on {
     });
 
     static CLOCK: LazyLock<Option<OsString>> = LazyLock::new(|| env::var_os("RINGMQ_TEST_CLOCK"));
+
+    static DISK: LazyLock<Option<OsString>> = LazyLock::new(|| env::var_os("RINGMQ_TEST_DISK"));
 
     static ROOM: LazyLock<bool> = LazyLock::new(|| env::var_os("RINGMQ_TEST_ROOM").is_some_and(|asked| asked == "1"));
 
@@ -80,6 +96,14 @@ mod on {
 
     pub(crate) fn room(found: Space) -> Space {
         if *ROOM { Space { free: found.total / 2, ..found } } else { found }
+    }
+
+    /// Completes when the disk may be written to.
+    pub(crate) async fn disk() {
+        let Some(file) = &*DISK else { return };
+        while fs::exists(file).unwrap_or(false) {
+            sleep(LOOK).await;
+        }
     }
 
     pub(crate) fn clock_shift_ms() -> i64 {

@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 use crate::BLOCK;
 use crate::buf::{AlignedBuf, Slice};
 use crate::file::CommitMethod;
+use crate::hooks;
 use crate::uring::blocking::{self, Lane};
 use crate::uring::ring;
 
@@ -106,16 +107,19 @@ impl File {
     }
 
     pub(crate) async fn write_at(&self, parts: &[Slice], offset: u64) -> io::Result<()> {
+        hooks::disk().await;
         self.ring_write(parts, offset, 0).await.map_err(|e| self.named("write", &e))
     }
 
     pub(crate) async fn sync(&self) -> io::Result<()> {
+        hooks::disk().await;
         let entry = opcode::Fsync::new(types::Fd(self.fd())).flags(types::FsyncFlags::DATASYNC).build();
         let keep: Rc<dyn std::any::Any> = Rc::new(Arc::clone(&self.file));
         ring::once(entry, Some(keep)).await.map(drop).map_err(|e| self.named("sync", &e))
     }
 
     pub(crate) async fn commit(&self, parts: &[Slice], offset: u64, method: CommitMethod) -> io::Result<()> {
+        hooks::disk().await;
         match method {
             CommitMethod::RingDsync => self.ring_write(parts, offset, libc::RWF_DSYNC).await,
             CommitMethod::RingWriteThenSync => {
