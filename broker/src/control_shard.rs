@@ -23,6 +23,7 @@ use crate::offset::{Commit, OffsetFile, OffsetTable};
 use crate::refusal::Refusal;
 use crate::requests;
 use crate::reset::ResetChange;
+use crate::retention::ahead::Ahead;
 use crate::retention::unread::{self, Unread};
 use crate::runtime_info::{self, Boot};
 use crate::stats::History;
@@ -55,6 +56,8 @@ pub struct ControlShard {
     pub boot: Boot,
     /// What groups lost unread.
     pub unread: RefCell<Unread>,
+    /// What they are about to lose unread.
+    pub ahead: RefCell<Ahead>,
     /// The configuration is being changed.
     pub config_changing: Cell<bool>,
     /// How often it was.
@@ -128,6 +131,7 @@ impl ControlShard {
             past: RefCell::default(),
             boot: Boot::now(),
             unread: RefCell::default(),
+            ahead: RefCell::default(),
             config_changing: Cell::new(false),
             config_changes: Cell::new(0),
         });

@@ -102,6 +102,8 @@ pub struct Log {
     pub timers: Timers,
     /// Wakes retention.
     pub(crate) clean: Event,
+    /// Log offset in front of which everything goes next, as far as retention can tell.
+    pub(crate) goes_next: Cell<u64>,
     /// Rounds in which expired segments go at any hour.
     manual_rounds: Cell<u32>,
     floors: RefCell<Vec<Floor>>,
@@ -139,6 +141,7 @@ impl Log {
             transactions: Transactions::default(),
             timers: Timers::default(),
             clean: Event::new(),
+            goes_next: Cell::new(0),
             manual_rounds: Cell::new(0),
             floors: RefCell::default(),
         });

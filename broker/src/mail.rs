@@ -185,8 +185,9 @@ pub enum Ask {
     Find { log: u16, what: Arc<FindJob> },
     /// To a log's shard: the message at a position.
     View { position: Position },
-    /// To the queues' shard: where some queues of a topic begin.
-    Firsts { log: u16, topic: Box<str>, queues: Box<[i32]> },
+    /// To the queues' shard: where some queues of a topic begin, or `ahead` of retention where they will once what it drops next
+    /// is gone. With each queue comes the lowest offset that anybody wonders about: the answer is exact above it.
+    Firsts { log: u16, topic: Box<str>, queues: Box<[(i32, i64)]>, ahead: bool },
     /// To every shard: these settings are in force from now on.
     Configure(&'static Settings),
     /// To every shard: drop expired segments now, and for some rounds.

@@ -359,7 +359,7 @@ impl Node {
                 Ask::Put { log, messages } => put::asked(&node, log, &messages).await,
                 Ask::BringBack { log, half } => transaction::bring_back(&node, log, *half).await,
                 Ask::Queue { log, topic, queue_id } => query::ends(&node, log, &topic, queue_id).await,
-                Ask::Firsts { log, topic, queues } => query::firsts(&node, log, &topic, &queues),
+                Ask::Firsts { log, topic, queues, ahead } => query::firsts(&node, log, &topic, &queues, ahead).await,
                 Ask::DropExpired => {
                     node.logs().iter().for_each(|log| log.clean_by_hand());
                     Told::Done

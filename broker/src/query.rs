@@ -156,10 +156,20 @@ pub async fn record_at(node: &Rc<Node>, position: Position) -> Result<Option<Sli
     }
 }
 
-/// Where queues begin, as far as that is known without the disk: never too far on.
-pub fn firsts(node: &Node, log: u16, topic: &str, queues: &[i32]) -> Told {
+/// Where queues begin, or will once what goes next is gone.
+pub async fn firsts(node: &Node, log: u16, topic: &str, queues: &[(i32, i64)], ahead: bool) -> Told {
     let Some(log) = node.log(log) else { return Told::Failed(format!("log shard {log} is not open")) };
-    Told::Firsts(queues.iter().map(|queue| wire(log.shard.min_offset(topic, *queue))).collect())
+    let start = log.shard.start();
+    let start = if ahead { start.max(log.goes_next.get()) } else { start };
+    let mut firsts = Vec::with_capacity(queues.len());
+    for &(queue, from) in queues {
+        let from = QueueOffset(u64::try_from(from).unwrap_or(0));
+        match log.shard.first_from(topic, queue, start, from).await {
+            Ok(first) => firsts.push(first.map_or(0, wire)),
+            Err(error) => return Told::Failed(error.to_string()),
+        }
+    }
+    Told::Firsts(firsts)
 }
 
 /// Drops the messages of topics that do not exist any more. RocketMQ spares two topics of its own, which may not be in the

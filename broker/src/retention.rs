@@ -1,7 +1,8 @@
 //! How long messages are kept: RocketMQ's rules about the age of segments and the fullness of the disk, as a pure function,
 //! and the task of each log that keeps to it. A segment goes as a whole, and what somebody still has to read counts for
-//! nothing; [`unread`] tells of what was lost that way.
+//! nothing; [`ahead`] tells of what is about to be lost that way, and [`unread`] of what was.
 
+pub mod ahead;
 pub mod unread;
 
 use std::path::Path;
@@ -165,6 +166,25 @@ pub fn decide(policy: &Policy, at: &Situation, segments: &[SegmentInfo]) -> Opti
     decision
 }
 
+/// The part of `fileReservedTime` before whose end a segment is among those that go next: six hours of RocketMQ's three days.
+const SOON: u32 = 12;
+
+/// How far below `diskSpaceCleanForciblyRatio` the oldest segment is the next to go.
+const NEARLY: f64 = 0.05;
+
+/// In front of which log offset everything goes next: what is old enough or soon will be, whether it is the hour for it or not,
+/// and where the disk is about to force it the oldest segment. 0 if there is nothing.
+pub fn next(policy: &Policy, at: &Situation, segments: &[SegmentInfo]) -> u64 {
+    let reserved = i64::try_from((policy.reserved - policy.reserved / SOON).as_millis()).unwrap_or(i64::MAX);
+    let nearly = policy.may_force && at.space.map_or(0.0, used) > policy.forced_from - NEARLY;
+    let is_next = |(nth, segment): &(usize, &SegmentInfo)| {
+        let expires = segment.last_store_ms.saturating_add(reserved) <= at.now_ms;
+        let floor = at.floor.is_some_and(|floor| segment.end > floor);
+        (expires && !floor) || (nearly && *nth == 0)
+    };
+    segments.iter().enumerate().take_while(is_next).last().map_or(0, |(_, segment)| segment.end)
+}
+
 /// Keeps to the policy as long as the log is open.
 pub async fn run(node: Rc<Node>, log: Rc<Log>) {
     let zone = TimeZone::system();
@@ -194,7 +214,10 @@ pub async fn run(node: Rc<Node>, log: Rc<Log>) {
             floor: log.floor(),
         };
         match log.shard.segments().await {
-            Ok(segments) => drop_some(&node, &log, &situation, &segments).await,
+            Ok(segments) => {
+                log.goes_next.set(next(&policy, &situation, &segments));
+                drop_some(&node, &log, &situation, &segments).await;
+            }
             Err(error) => {
                 tracing::warn!(shard = %log.shard.id(), %error, "nothing is dropped: the age of a segment is not known");
             }
@@ -214,6 +237,10 @@ async fn drop_some(node: &Rc<Node>, log: &Rc<Log>, situation: &Situation, segmen
     }
     let before = if may_wait { rolling.free } else { decision.before };
     let (from, to) = (shard.start(), shard.drop_before(before));
+    if log.goes_next.get() <= to {
+        // It goes now.
+        log.goes_next.set(0);
+    }
     if to <= from {
         return;
     }

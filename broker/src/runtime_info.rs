@@ -97,6 +97,11 @@ pub async fn table(control: &ControlShard) -> Result<KvTable, Refusal> {
         space,
     };
     let mut table = facts.table(&control.history.borrow());
+    {
+        let ahead = control.ahead.borrow();
+        put(&mut table, "ringmqNextDropUnread", ahead.messages());
+        put(&mut table, "ringmqNextDropUnreadGroups", ahead.groups());
+    }
     for (level, delivered, stored) in delay_levels(control).await? {
         put(&mut table, &format!("scheduleMessageOffset_{level}"), format!("{delivered},{stored}"));
     }

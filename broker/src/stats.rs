@@ -75,6 +75,8 @@ pub struct Totals {
     /// Sends that wait until their log takes messages again, and how long the first of them has waited.
     pub parked: u64,
     pub parked_for: Duration,
+    /// Bytes of log that retention drops next.
+    pub goes_next: u64,
     /// Lowest and highest position of the log shards; `None` without any.
     pub positions: Option<(i64, i64)>,
     /// Store time of the oldest message, where it was asked for and there is one.
@@ -94,6 +96,7 @@ impl Totals {
         self.timers.merge(other.timers);
         self.timers_left.merge(other.timers_left);
         self.unflushed += other.unflushed;
+        self.goes_next += other.goes_next;
         self.parked += other.parked;
         self.parked_for = self.parked_for.max(other.parked_for);
         self.positions = match (self.positions, other.positions) {
@@ -129,6 +132,7 @@ pub async fn totals(node: &Node, deep: bool) -> Totals {
         totals.merge(&Totals {
             log: stats.counters,
             unflushed: end - stats.marks.flushed.offset(),
+            goes_next: log.goes_next.get().saturating_sub(stats.start),
             parked: parked as u64,
             parked_for,
             positions: Some((at(stats.start), at(end))),

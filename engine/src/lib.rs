@@ -5,7 +5,7 @@
 //! [`store`] is the directory that all shards share, [`Shard`] the door to one of them. Behind the door: `state` (what is
 //! known, and the synchronous steps), `log` (which bytes come where), `seal` (how a batch is closed), `flush` (group
 //! commit), `prepare` and `segment` (files, and zeros ahead of the writer), `queue`, `index_log` and `index_io` (queue
-//! offset → position), `runs`, `indexes` and `keys` (key or due time → position), `read`, `near`, `select` and `cold` (the way back out), `checkpoint` and
+//! offset → position), `runs`, `indexes` and `keys` (key or due time → position), `read`, `near`, `ahead`, `select` and `cold` (the way back out), `checkpoint` and
 //! `recover` (stopping and starting; `codec` frames their files), `retain` and `start` (dropping the oldest segments, and where the log
 //! starts then), [`counters`] (how much of it).
 //!
@@ -27,6 +27,7 @@
 //! Everything of a shard belongs to the thread that opened it. Nothing here names an executor, a clock or a system call:
 //! those come from `ringmq_rt`, so the same code runs in the simulated world.
 
+mod ahead;
 mod cache;
 mod checkpoint;
 mod codec;

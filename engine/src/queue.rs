@@ -238,6 +238,19 @@ impl Queue {
         }
     }
 
+    /// Where the queue would begin if the log did at `start`.
+    pub(crate) fn first_from(&self, start: u64) -> First {
+        let gone = self.tail.partition_point(|e| Entry::decode(e).offset < start);
+        let blocks = self.blocks.partition_point(|block| block.from() < start);
+        match blocks.checked_sub(1) {
+            Some(last) if gone == 0 => {
+                First::In { block: self.blocks[last].number, first: self.base + (last * BLOCK_ENTRIES) as u64 }
+            }
+            None if gone == 0 => First::Known(self.min()),
+            _ => First::Known(self.tail_start() + gone as u64),
+        }
+    }
+
     /// Takes in what the first block says about where the queue begins.
     pub(crate) fn learn(&mut self, kept: Kept, block: u32, content: &IndexBlock) {
         if self.blocks.front().is_none_or(|first| first.number != block) {

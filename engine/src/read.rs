@@ -323,7 +323,7 @@ pub(crate) async fn first_offset(core: &Rc<Core>, request: &ReadRequest<'_>) -> 
     }
 }
 
-async fn fetch_index(core: &Rc<Core>, block: u32, head: BlockHead) -> Result<IndexBlock, ReadError> {
+pub(crate) async fn fetch_index(core: &Rc<Core>, block: u32, head: BlockHead) -> Result<IndexBlock, ReadError> {
     match core.index_files.read(core.shard, block, head).await {
         Ok(found) => {
             core.index_cache.borrow_mut().insert(block, found.clone());

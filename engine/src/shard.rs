@@ -8,6 +8,7 @@ use std::rc::Rc;
 use ringmq_rt::sync::Waiters;
 use ringmq_rt::{CommitMethod, Slice, Task, fs, spawn};
 
+use crate::ahead;
 use crate::checkpoint::{self, NotTaken};
 use crate::counters::Counters;
 use crate::error::{AppendError, OpenError, Poisoned, ReadError};
@@ -340,6 +341,21 @@ impl Shard {
     /// As [`read_cold`](Self::read_cold).
     pub async fn first_offset(&self, topic: &str, queue_id: i32) -> Result<Option<QueueOffset>, ReadError> {
         Ok(read::first_offset(&self.core, &place(topic, queue_id)).await?.map(QueueOffset))
+    }
+
+    /// Where a queue would begin if the log were cut at the log offset `start`; `None` for an unknown queue. It is exact where
+    /// it is above `from`, and reads one block of the index at most. With [`start`](Self::start) it is where the queue begins.
+    ///
+    /// # Errors
+    /// As [`read_cold`](Self::read_cold).
+    pub async fn first_from(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        start: u64,
+        from: QueueOffset,
+    ) -> Result<Option<QueueOffset>, ReadError> {
+        Ok(ahead::first_from(&self.core, &place(topic, queue_id), start, from.0).await?.map(QueueOffset))
     }
 
     /// First byte of the log that is kept. What is derived from the log may forget what lies in front of it.

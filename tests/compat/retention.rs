@@ -4,14 +4,17 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::support::clock::Shifted;
 use super::support::eventually;
 use super::support::java::{Client, of};
-use super::support::server::{Cluster, Settings};
+use super::support::server::{Cluster, Make, Settings};
 use super::support::wire::{self, Connection, Record};
 use super::{for_each_client, identity, number, text};
 
 for_each_client! {
     a_group_that_is_overtaken_goes_on_with_what_is_left
+    a_group_that_lags_is_named_before_it_loses_messages
+    a_group_that_lags_is_named_on_a_disk_that_is_nearly_full
 }
 
 const TOPIC: &str = "aging_topic";
@@ -109,4 +112,132 @@ fn tells_of_a_moved_offset(client: &Client, cluster: &Cluster, first: i64) {
     let options = [("namesrv", cluster.namesrv()), ("topic", EVENTS), ("count", "1"), ("group", "watching_group")];
     let event = of(&client.run("push", &options), "message").remove(0);
     assert_eq!((text(&event, "tags"), text(&event, "keys")), ("wire_consumer", "wire_consumer"), "{event}");
+}
+
+const HOUR_MS: i64 = 3_600_000;
+
+/// A broker with some segments of which one group has read the first five messages, and another all.
+struct Lagging {
+    cluster: Cluster,
+    client: Client,
+    /// By queue offset: where the messages are.
+    positions: Vec<i64>,
+}
+
+/// The group that lags.
+const SLOW: &str = "slow_group";
+const READ: i64 = 5;
+
+impl Lagging {
+    fn start(version: &'static str, shifted: &Shifted, key: (&'static str, &str)) -> Lagging {
+        let keys =
+            [("mappedFileSizeCommitLog", "1048576"), ("maxMessageSize", "65536"), ("cleanResourceInterval", "200")];
+        let keys = keys.into_iter().chain([("deleteWhen", "*"), key]);
+        let properties = keys.map(|(key, value)| (key, value.to_owned())).collect();
+        let settings = Settings { shards: 1, properties, env: vec![shifted.env()], ..Settings::default() };
+        let cluster = Cluster::of(Make::Ours, settings);
+        cluster.broker.create_topic(TOPIC, 1);
+        let client = cluster.client(version);
+        let mut lagging = Lagging { cluster, client, positions: Vec::new() };
+        lagging.send(READ);
+        lagging.consume(SLOW, READ);
+        lagging.send(700);
+        lagging.consume("quick_group", lagging.end());
+        lagging
+    }
+
+    fn send(&mut self, count: i64) {
+        let count = count.to_string();
+        let options = [("namesrv", self.cluster.namesrv()), ("topic", TOPIC), ("count", &*count), ("size", "4000")];
+        let sent = self.client.run("send", &options);
+        let position = |line: &Value| i64::from_str_radix(&text(line, "offsetMsgId")[16..], 16).unwrap();
+        self.positions.extend(sent.iter().map(position));
+    }
+
+    /// Has a group read so many messages.
+    fn consume(&self, group: &str, count: i64) {
+        let options = [("namesrv", self.cluster.namesrv()), ("topic", TOPIC), ("group", group)];
+        let read = self.client.run("push", &[&options[..], &[("count", &*count.to_string())]].concat());
+        assert_eq!(of(&read, "message").len(), usize::try_from(count).unwrap());
+    }
+
+    fn end(&self) -> i64 {
+        i64::try_from(self.positions.len()).unwrap()
+    }
+
+    /// The segment that is written; it stays.
+    fn last_segment(&self) -> i64 {
+        self.positions.last().unwrap() / SEGMENT
+    }
+
+    /// The first message of a segment.
+    fn first_of(&self, segment: i64) -> i64 {
+        i64::try_from(self.positions.partition_point(|position| *position < segment * SEGMENT)).unwrap()
+    }
+
+    /// Waits until the broker says of itself what is about to be lost, what was, and how many segments are gone.
+    fn wait_for(&self, what: &str, expected: [i64; 3]) {
+        let keys = ["ringmqNextDropUnread", "ringmqDroppedUnread", "ringmqSegmentsDropped"];
+        let mut connection = self.cluster.broker.connect();
+        eventually(what, Duration::from_secs(30), || {
+            (wire::runtime_numbers(&mut connection, keys) == expected).then_some(())
+        });
+    }
+
+    /// The groups that are about to lose messages.
+    fn named(&self) -> String {
+        let [named] = wire::runtime_texts(&mut self.cluster.broker.connect(), ["ringmqNextDropUnreadGroups"]);
+        named
+    }
+
+    /// The lines of the broker's log in which these words are, once there is one.
+    fn lines(&self, words: &str) -> Vec<String> {
+        let process = &self.cluster.broker.process;
+        eventually(words, Duration::from_secs(30), || {
+            let lines = [process.out.all(), process.err.all()].concat();
+            let found: Vec<_> = lines.into_iter().filter(|line| line.contains(words)).collect();
+            (!found.is_empty()).then_some(found)
+        })
+    }
+
+    /// One line has these words, and it is about the group that lags.
+    fn assert_told_once(&self, words: &str) {
+        let lines = self.lines(words);
+        assert!(lines.len() == 1 && lines[0].contains(SLOW) && lines[0].contains(TOPIC), "{lines:?}");
+    }
+}
+
+const NEXT: &str = "the next to be dropped";
+
+fn a_group_that_lags_is_named_before_it_loses_messages(version: &'static str) {
+    let shifted = Shifted::default();
+    let lagging = Lagging::start(version, &shifted, ("fileReservedTime", "72"));
+    let segments = lagging.last_segment();
+    let kept = lagging.first_of(segments);
+    let unread = kept - READ;
+    assert!(segments >= 2 && unread > 400, "{segments} segments, {unread} messages");
+    lagging.wait_for("nothing is near", [0, 0, 0]);
+    // Less than six hours before the segments go.
+    shifted.by(67 * HOUR_MS);
+    lagging.wait_for("unread messages are the next to go", [unread, 0, 0]);
+    assert_eq!(lagging.named(), format!("{TOPIC}@{SLOW}={unread}"));
+    lagging.assert_told_once(NEXT);
+    shifted.by(73 * HOUR_MS);
+    lagging.wait_for("they are gone, and counted", [0, unread, segments]);
+    assert_eq!(lagging.named(), "");
+    lagging.assert_told_once("messages were dropped that the group has not read");
+    lagging.consume(SLOW, lagging.end() - kept);
+    lagging.assert_told_once(NEXT);
+}
+
+/// A broker in a test sees a disk that is half full.
+fn a_group_that_lags_is_named_on_a_disk_that_is_nearly_full(version: &'static str) {
+    let lagging = Lagging::start(version, &Shifted::default(), ("diskSpaceCleanForciblyRatio", "54"));
+    let unread = lagging.first_of(1) - READ;
+    lagging.wait_for("the oldest segment is the next to go", [unread, 0, 0]);
+    assert_eq!(lagging.named(), format!("{TOPIC}@{SLOW}={unread}"));
+    lagging.assert_told_once(NEXT);
+    lagging.consume(SLOW, lagging.end() - READ);
+    lagging.wait_for("the group has caught up", [0, 0, 0]);
+    assert_eq!(lagging.named(), "");
 }

@@ -1,35 +1,7 @@
 //! The wall clock of a running broker is set forward and back.
 
-use std::fs;
-use std::path::PathBuf;
-
+use super::support::clock::Shifted;
 use super::victim::{At, TOPIC, Victim, count, send, wall_ms};
-
-/// A broker's wall clock apart from the test's: a file of which the broker reads by how much.
-pub(crate) struct Shifted {
-    folder: tempfile::TempDir,
-}
-
-impl Default for Shifted {
-    fn default() -> Shifted {
-        let shifted = Shifted { folder: tempfile::tempdir().unwrap() };
-        shifted.by(0);
-        shifted
-    }
-}
-
-impl Shifted {
-    pub(crate) fn file(&self) -> PathBuf {
-        self.folder.path().join("clock")
-    }
-
-    /// Sets the clock to this much ahead of the test's.
-    pub(crate) fn by(&self, ms: i64) {
-        let new = self.folder.path().join("new");
-        fs::write(&new, ms.to_string()).unwrap();
-        fs::rename(new, self.file()).unwrap();
-    }
-}
 
 const HOUR_MS: i64 = 3_600_000;
 /// Of a level of 2 s and one of an hour.

@@ -2,7 +2,7 @@
 //! stored anew is lost, counted and told of, and everything else comes when it is due. The clock is moved, so that nobody
 //! waits for it.
 
-use super::clock::Shifted;
+use super::support::clock::Shifted;
 use super::support::disk::{self, Disk};
 use super::support::server::{Cluster, Flush, Settings};
 use super::support::wire::{self, BORN_MS, Connection};
@@ -88,7 +88,7 @@ fn what_a_full_disk_drops_is_counted_and_the_rest_comes_on_time() {
     };
     let shifted = Shifted::default();
     let properties = FORCED.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
-    let env = vec![("RINGMQ_TEST_CLOCK", shifted.file().display().to_string()), disk::filled()];
+    let env = vec![shifted.env(), disk::filled()];
     let settings = Settings { flush: Flush::Sync, shards: 1, properties, env };
     let mut victim = Victim::in_folder(folder, At("nothing", 1), settings);
     let mut connection = victim.connect();

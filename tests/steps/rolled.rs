@@ -1,7 +1,7 @@
 //! Timers that outlive their segment: retention stores them anew before the segment goes, and they come once. The clock is
 //! moved, so that nobody waits for them.
 
-use super::clock::Shifted;
+use super::support::clock::Shifted;
 use super::support::eventually;
 use super::support::wire::{self, Connection};
 use super::victim::{At, PATIENCE, TOPIC, Victim, count, due_at, each, names, send, wall_ms};

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::clock::Shifted;
+use super::support::clock::Shifted;
 use super::support::eventually;
 use super::support::server::{Cluster, Flush, Make, Settings, lenient};
 use super::support::turn::together;
@@ -86,7 +86,7 @@ impl Victim {
     /// The same with one shard, whose wall clock the test sets.
     pub(crate) fn start_shifted(at: At, properties: &[(&'static str, &str)], clock: &Shifted) -> Victim {
         let properties = properties.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
-        let env = vec![("RINGMQ_TEST_CLOCK", clock.file().display().to_string())];
+        let env = vec![clock.env()];
         Victim::of(at, Settings { flush: Flush::Sync, shards: 1, properties, env })
     }
 

@@ -3,6 +3,7 @@
 //! Nothing here uses RingMQ's own crates. A fault in them must not hide itself by being on both sides of a test, so
 //! the frames, headers and records are read and written a second time in `wire`, in the plainest way.
 
+pub(crate) mod clock;
 pub(crate) mod dice;
 pub(crate) mod disk;
 pub(crate) mod java;

@@ -241,11 +241,16 @@ impl Connection {
     }
 }
 
-/// Numbers that the broker says of itself, all of one moment.
-pub(crate) fn runtime_numbers<const N: usize>(connection: &mut Connection, keys: [&str; N]) -> [i64; N] {
+/// What the broker says of itself, all of one moment.
+pub(crate) fn runtime_texts<const N: usize>(connection: &mut Connection, keys: [&str; N]) -> [String; N] {
     let reply = connection.call(GET_BROKER_RUNTIME_INFO, &[], &[]).unwrap();
     let table: Value = serde_json::from_slice(&reply.body).unwrap();
-    keys.map(|key| table["table"][key].as_str().unwrap_or_else(|| panic!("no {key} in {table}")).parse().unwrap())
+    keys.map(|key| table["table"][key].as_str().unwrap_or_else(|| panic!("no {key} in {table}")).to_owned())
+}
+
+/// The same of what is a number.
+pub(crate) fn runtime_numbers<const N: usize>(connection: &mut Connection, keys: [&str; N]) -> [i64; N] {
+    runtime_texts(connection, keys).map(|text| text.parse().unwrap())
 }
 
 /// When what is sent was born, by its sender's clock: long ago.

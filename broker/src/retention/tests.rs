@@ -74,6 +74,24 @@ fn what_is_still_needed_stays_unless_the_disk_is_nearly_full() {
 }
 
 #[test]
+fn what_goes_next_is_what_expires_soon_and_the_oldest_where_the_disk_is_nearly_full() {
+    let floored = |floor, used| Situation { floor: Some(floor), ..at(3, used) };
+    let segments = |situation: &Situation, hours: &[i64]| next(&policy(), situation, &aged(hours)) / GIB;
+    assert_eq!(segments(&at(3, 10), &[100, 67, 66, 65, 64]), 3, "six hours of three days before, whatever the hour");
+    assert_eq!(segments(&at(4, 10), &[65, 64]), 0);
+    assert_eq!(segments(&at(3, 79), &[5, 4]), 0);
+    assert_eq!(segments(&at(3, 81), &[5, 4]), 1);
+    assert_eq!(segments(&at(3, 81), &[70, 67, 4]), 2);
+    assert_eq!(segments(&at(3, 81), &[]), 0);
+    let not = Policy { may_force: false, ..policy() };
+    assert_eq!(next(&not, &at(3, 95), &aged(&[5, 4])), 0);
+    assert_eq!(segments(&floored(GIB + 5, 10), &[70, 70, 70]), 1, "what is still needed does not go");
+    assert_eq!(segments(&floored(5, 81), &[70, 70]), 1, "unless it is forced");
+    let unknown = Situation { space: None, ..at(3, 0) };
+    assert_eq!(segments(&unknown, &[70, 5]), 1);
+}
+
+#[test]
 fn hours_are_read_as_rocketmq_writes_them() {
     assert_eq!(Hours::parse("04"), Hours::parse("4"));
     let two = Hours::parse("04;16").unwrap();

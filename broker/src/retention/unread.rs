@@ -10,10 +10,11 @@ use crate::control_shard::ControlShard;
 use crate::delay;
 use crate::limits::{FIRSTS_PER_ASK, UNREAD_LINES_MAX};
 use crate::mail::{Ask, Told};
+use crate::retention::ahead::Near;
 use crate::runtime_info;
 
-/// A group in a topic.
-type Pair = (Box<str>, Box<str>);
+/// A topic, and a group that reads it.
+pub(super) type Pair = (Box<str>, Box<str>);
 
 /// What was lost unread.
 #[derive(Debug, Default)]
@@ -61,17 +62,20 @@ impl Unread {
     }
 }
 
-/// Looks after each drop, as long as the broker runs.
+/// Looks after each drop, and ahead of the next one while it is near, as long as the broker runs.
 pub async fn watch(control: Rc<ControlShard>) {
     let mut dropped = None;
+    let mut near = Near::default();
     while !control.is_stopping() {
         match runtime_info::totals(&control, false).await {
-            Ok(totals) if dropped != Some(totals.log.dropped) => {
-                // What was lost before the start is no news.
-                look(&control, dropped.is_some()).await;
-                dropped = Some(totals.log.dropped);
+            Ok(totals) => {
+                if dropped != Some(totals.log.dropped) {
+                    // What was lost before the start is no news.
+                    look(&control, dropped.is_some()).await;
+                    dropped = Some(totals.log.dropped);
+                }
+                near.look(&control, totals.goes_next).await;
             }
-            Ok(_) => (),
             Err(refusal) => tracing::warn!(%refusal, "it is not known what groups lost unread"),
         }
         sleep(control.node.settings.retention.interval).await;
@@ -84,7 +88,7 @@ async fn look(control: &Rc<ControlShard>, counts: bool) {
     let mut unknown = 0;
     let topics: Vec<Box<str>> = control.tables.borrow().offsets.topics().map(Into::into).collect();
     for topic in topics {
-        let Some(firsts) = firsts(control, &topic).await else {
+        let Some(firsts) = firsts(control, &topic, false).await else {
             unknown += 1;
             continue;
         };
@@ -119,27 +123,27 @@ async fn look(control: &Rc<ControlShard>, counts: bool) {
     }
 }
 
-/// Where the queues of a topic begin that some group has an offset of.
-async fn firsts(control: &Rc<ControlShard>, topic: &str) -> Option<BTreeMap<i32, i64>> {
+/// Where the queues of a topic begin that some group has an offset of, or `ahead` of retention will begin.
+pub(super) async fn firsts(control: &Rc<ControlShard>, topic: &str, ahead: bool) -> Option<BTreeMap<i32, i64>> {
     let node = &control.node;
-    let mut by_log: BTreeMap<u16, Vec<i32>> = BTreeMap::new();
+    let mut by_log: BTreeMap<u16, Vec<(i32, i64)>> = BTreeMap::new();
     {
         let tables = control.tables.borrow();
         let Some(found) = tables.topics.get(topic) else { return Some(BTreeMap::new()) };
-        let mut queues: Vec<i32> =
-            tables.offsets.of_topic(topic).flat_map(|(_, queues)| queues.keys().copied()).collect();
-        queues.sort_unstable();
-        queues.dedup();
-        for queue in queues {
-            by_log.entry(found.home(queue, node.log_shards())).or_default().push(queue);
+        let mut lowest: BTreeMap<i32, i64> = BTreeMap::new();
+        for (&queue, &committed) in tables.offsets.of_topic(topic).flat_map(|(_, queues)| queues) {
+            lowest.entry(queue).and_modify(|lowest| *lowest = committed.min(*lowest)).or_insert(committed);
+        }
+        for (queue, committed) in lowest {
+            by_log.entry(found.home(queue, node.log_shards())).or_default().push((queue, committed));
         }
     }
     let mut firsts = BTreeMap::new();
     for (log, queues) in by_log {
         for some in queues.chunks(FIRSTS_PER_ASK) {
-            let ask = Ask::Firsts { log, topic: topic.into(), queues: some.into() };
+            let ask = Ask::Firsts { log, topic: topic.into(), queues: some.into(), ahead };
             match node.ask(node.executor_of(log), ask).await {
-                Told::Firsts(found) => firsts.extend(some.iter().copied().zip(found)),
+                Told::Firsts(found) => firsts.extend(some.iter().map(|(queue, _)| *queue).zip(found)),
                 _ => return None,
             }
         }

@@ -112,6 +112,27 @@ fn a_queue_forgets_whole_blocks_by_what_it_knows_and_the_rest_by_one_look() {
 }
 
 #[test]
+fn where_a_queue_would_begin_is_told_without_forgetting_anything() {
+    let mut queues = Queues::default();
+    let mut index = IndexLog::new(0);
+    let id = queues.find_or_create("t", 0, 0, 50);
+    let check = |queues: &Queues, expected: &[(u64, First)]| {
+        for (start, first) in expected {
+            assert_eq!(queues.get(id).unwrap().first_from(*start), *first, "from {start} on");
+        }
+    };
+    for n in 0..450 {
+        queues.get_mut(id).unwrap().push(&entry(n));
+    }
+    check(&queues, &[(0, First::Known(50)), (1, First::Known(51)), (44_900, First::Known(499))]);
+    queues.confirm(&[id], u64::MAX, &mut index);
+    let within = |block: u32| First::In { block, first: 50 + 200 * u64::from(block) };
+    check(&queues, &[(0, First::Known(50)), (1, within(0)), (20_000, within(0)), (20_001, within(1))]);
+    check(&queues, &[(40_000, within(1)), (40_001, First::Known(451)), (44_900, First::Known(499))]);
+    check(&queues, &[(90_000, First::Known(500)), (0, First::Known(50))]);
+}
+
+#[test]
 fn a_block_in_front_of_the_index_is_gone_without_a_look() {
     let mut queues = Queues::default();
     let mut index = IndexLog::new(7);
