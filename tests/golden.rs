@@ -9,6 +9,8 @@
 #[expect(dead_code, reason = "each test program uses its own part of the support")]
 mod support;
 
+#[path = "golden/begin.rs"]
+mod begin;
 #[path = "golden/compare.rs"]
 mod compare;
 #[path = "golden/delay.rs"]

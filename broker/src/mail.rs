@@ -205,6 +205,8 @@ pub struct QueueEnds {
     pub max: i64,
     /// Store time of the last message, 0 without one.
     pub last_ms: i64,
+    /// Bytes of its log from its message with the offset 0 on; `None` if that is gone, or there is none yet.
+    pub behind_origin: Option<u64>,
 }
 
 /// The answer to an [`Ask`].

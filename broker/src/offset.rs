@@ -32,6 +32,15 @@ pub struct Commit<'a> {
     pub offset: i64,
 }
 
+/// What decides where a group without an offset begins in a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Beginning {
+    /// The queue's lowest offset.
+    pub min: i64,
+    /// Bytes of the log from the message with the offset 0 on, if the queue has it.
+    pub behind_origin: Option<u64>,
+}
+
 /// The consumer offsets of all groups.
 #[derive(Debug, Default)]
 pub struct OffsetTable {
@@ -154,19 +163,22 @@ impl OffsetTable {
         self.topics.get(topic)?.get(group)?.get(&queue_id).copied()
     }
 
-    /// What a query answers when no offset is stored. A new group starts at 0 while the queue still has its first
-    /// message, or waits for it, whatever the client's policy; afterwards the client's policy decides.
+    /// What a query answers when no offset is stored. A new group starts at 0 while the queue waits for its first message,
+    /// or has it with no more than `recent_bytes` of the log behind it, whatever the client's policy; otherwise the
+    /// client's policy decides.
     ///
-    /// `zero_if_not_found` is the request's `setZeroIfNotFound`, `queue_min` the queue's lowest offset and `exists`
-    /// whether there is such a queue.
-    pub fn initial(zero_if_not_found: Option<bool>, queue_min: i64, exists: bool) -> Result<i64, Refusal> {
+    /// `zero_if_not_found` is the request's `setZeroIfNotFound`; there is no `queue` where there is none of this number.
+    pub fn initial(
+        zero_if_not_found: Option<bool>,
+        queue: Option<Beginning>,
+        recent_bytes: u64,
+    ) -> Result<i64, Refusal> {
         if zero_if_not_found == Some(false) {
             return Err(Refusal::offset_not_found_no_zero());
         }
-        if queue_min <= 0 && exists {
-            return Ok(0);
-        }
-        Err(Refusal::offset_not_found())
+        let is_young =
+            |queue: Beginning| queue.min <= 0 && queue.behind_origin.is_none_or(|behind| behind <= recent_bytes);
+        if queue.is_some_and(is_young) { Ok(0) } else { Err(Refusal::offset_not_found()) }
     }
 
     /// Topics for which the group has an offset, online or not.

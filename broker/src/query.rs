@@ -106,6 +106,8 @@ fn answer(node: &Rc<Node>, to: Answer, about: About, found: Option<i64>) {
 /// The ends of a queue, for the control shard.
 pub async fn ends(node: &Rc<Node>, log: u16, topic: &str, queue_id: i32) -> Told {
     let Some(log) = node.log(log) else { return Told::Failed(format!("log shard {log} is not open")) };
+    // Before the queue's first offset, which tells if that message goes meanwhile.
+    let behind_origin = log.shard.behind_origin(topic, queue_id);
     let min = match log.shard.first_offset(topic, queue_id).await {
         Ok(min) => min,
         Err(error) => return Told::Failed(error.to_string()),
@@ -118,7 +120,9 @@ pub async fn ends(node: &Rc<Node>, log: u16, topic: &str, queue_id: i32) -> Told
         _ => Ok(None),
     };
     match last {
-        Ok(last) => Told::Queue(QueueEnds { min: wire(min), max: wire(max), last_ms: last.unwrap_or(0) }),
+        Ok(last) => {
+            Told::Queue(QueueEnds { min: wire(min), max: wire(max), last_ms: last.unwrap_or(0), behind_origin })
+        }
         Err(error) => Told::Failed(error.to_string()),
     }
 }

@@ -31,7 +31,7 @@ use crate::control_shard::ControlShard;
 use crate::filter;
 use crate::mail::{Answer, Ask, ControlJob, QueueEnds, Told};
 use crate::member::{self, Sender};
-use crate::offset::OffsetTable;
+use crate::offset::{Beginning, OffsetTable};
 use crate::refusal::Refusal;
 use crate::reset::ResetChange;
 use crate::runtime_info;
@@ -262,7 +262,9 @@ async fn query_offset(control: &Rc<ControlShard>, view: &HeaderView<'_>) -> Outc
     let ends = queue_ends(control, &header.topic, header.queue_id).await?;
     // One with messages may lie beyond the numbers of a topic that has fewer queues now.
     let exists = ends.max > 0 || control.tables.borrow().topics.has_queue(&header.topic, header.queue_id);
-    let offset = OffsetTable::initial(header.set_zero_if_not_found, ends.min, exists)?;
+    let queue = exists.then_some(Beginning { min: ends.min, behind_origin: ends.behind_origin });
+    let recent_bytes = control.node.settings.recent_bytes;
+    let offset = OffsetTable::initial(header.set_zero_if_not_found, queue, recent_bytes)?;
     Ok(Good::ext("offset", offset))
 }
 

@@ -265,6 +265,12 @@ impl Queue {
         }
     }
 
+    /// Log offset of the message with the queue offset 0; `None` once it is gone, or before there is one.
+    pub(crate) fn origin(&self, start: u64) -> Option<u64> {
+        let first = self.blocks.front().map(Block::from).or_else(|| self.tail.first().map(|e| Entry::decode(e).offset));
+        first.filter(|&offset| self.base == 0 && offset >= start)
+    }
+
     /// Whether a record of it at the log offset `start` or behind is known to be flushed.
     pub(crate) fn outlives(&self, start: u64, flushed: u64) -> bool {
         let at = self.tail.partition_point(|e| Entry::decode(e).offset < start);

@@ -358,6 +358,15 @@ impl Shard {
         Ok(ahead::first_from(&self.core, &place(topic, queue_id), start, from.0).await?.map(QueueOffset))
     }
 
+    /// Bytes of the log from a queue's message with the offset 0 to the end; `None` if that message is gone, or there is none
+    /// yet. Nothing is read for it.
+    pub fn behind_origin(&self, topic: &str, queue_id: i32) -> Option<u64> {
+        self.core.with(|s| {
+            let queue = s.queues.get(s.queues.find(topic, queue_id)?)?;
+            Some(s.marks.appended.offset() - queue.origin(self.core.segments.start())?)
+        })
+    }
+
     /// First byte of the log that is kept. What is derived from the log may forget what lies in front of it.
     pub fn start(&self) -> u64 {
         self.core.segments.start()

@@ -16,6 +16,7 @@ use ringmq_broker::transaction::{Timing, TransactionSettings};
 use ringmq_engine::{FlushPolicy, ShardOptions};
 use ringmq_net::Limits;
 use ringmq_protocol::host::Host;
+use ringmq_tuning::{Root, facts};
 use tracing::info;
 
 use super::disk;
@@ -87,7 +88,9 @@ pub(crate) fn plan(
     let cores = place::choose_cores(config.cpus.as_deref(), &place::usable_cores()?)?;
     let store = config.store_path_root_dir.clone().unwrap_or_else(|| place::home().join("store"));
     let broker_name = config.broker_name.clone().unwrap_or_else(host_name);
-    let found = Found { listen, port, told: told.clone(), store, broker_name, cores: cores.broker.clone(), files };
+    let memory = facts::memory(&Root::host());
+    let found =
+        Found { listen, port, told: told.clone(), store, broker_name, cores: cores.broker.clone(), files, memory };
     let mut settings = settings(&config, &found)?;
     settings.properties = properties(configured, &settings);
     settings.source = configured.sources().map(|sources| Live::source(sources.clone(), found));
@@ -109,6 +112,8 @@ pub(super) struct Found {
     cores: Vec<usize>,
     /// Files and sockets that the process may open.
     files: u64,
+    /// Bytes of memory of the host.
+    memory: u64,
 }
 
 pub(super) fn settings(config: &BrokerConfig, found: &Found) -> Result<Settings, Failure> {
@@ -197,6 +202,7 @@ pub(super) fn settings(config: &BrokerConfig, found: &Found) -> Result<Settings,
                 checks_max: config.transaction_check_max,
             },
         },
+        recent_bytes: percent_of(found.memory, config.access_message_in_memory_max_percent),
         offsets_interval: Duration::from_millis(config.flush_consumer_offset_interval_ms),
         accept_sends_from_ms: i64::try_from(config.start_accept_send_request_timestamp_ms).unwrap_or(i64::MAX),
         trace_on: config.trace_on,
@@ -205,6 +211,11 @@ pub(super) fn settings(config: &BrokerConfig, found: &Found) -> Result<Settings,
         properties: String::new(),
         source: None,
     })
+}
+
+/// All there is where the host does not say how much that is.
+fn percent_of(memory: u64, percent: u32) -> u64 {
+    if memory == 0 { u64::MAX } else { (memory / 100).saturating_mul(u64::from(percent)) }
 }
 
 /// Connections get what files leave over, each executor its part: a refusal that is logged, not a failed `accept`.
@@ -362,6 +373,15 @@ mod tests {
         let refused = options("16M", "16").unwrap_err().to_string();
         let least = refused.rsplit(' ').next().unwrap();
         assert!(options(least, "16").is_ok(), "{refused}");
+    }
+
+    #[test]
+    fn a_message_is_recent_within_a_part_of_the_memory() {
+        let recent = |lines| planned(lines, &BrokerFlags::default(), true).unwrap().settings.recent_bytes;
+        let memory = facts::memory(&Root::host());
+        assert_eq!(recent(""), memory / 100 * 40);
+        assert_eq!(recent("accessMessageInMemoryMaxRatio=0\n"), 0);
+        assert_eq!((percent_of(0, 40), percent_of(u64::MAX, 200)), (u64::MAX, u64::MAX));
     }
 
     #[test]

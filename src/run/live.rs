@@ -16,7 +16,8 @@ use crate::config::properties::{self as text, Entry};
 type Take = fn(&mut Settings, &Settings);
 
 /// The keys that the broker looks at each time it needs them. What the others decide is decided when it starts.
-const LIVE: [(&str, Take); 34] = [
+const LIVE: [(&str, Take); 35] = [
+    ("accessMessageInMemoryMaxRatio", |to, from| to.recent_bytes = from.recent_bytes),
     ("allowRecallWhenBrokerNotWriteable", |to, from| {
         to.timers.recall_when_not_writable = from.timers.recall_when_not_writable;
     }),

@@ -11,14 +11,13 @@ scenarios! {
     offsets_copied
     offsets_reset
     offsets_reset_for_a_client
-    consumers_that_begin
     members_and_locks
     groups_as_tools_see_them
     consumers_asked_by_an_operator
     operators_ask_in_vain
 }
 
-const QUERY_OFFSET: i32 = 14;
+pub(crate) const QUERY_OFFSET: i32 = 14;
 const UPDATE_OFFSET: i32 = 15;
 const CONSUMER_LIST: i32 = 38;
 const LOCK: i32 = 41;
@@ -35,18 +34,18 @@ const RUNNING_INFO: i32 = 307;
 const CONSUME_DIRECTLY: i32 = 309;
 const CLONE_OFFSET: i32 = 314;
 
-type Ext<'a> = Vec<(&'static str, &'a str)>;
+pub(crate) type Ext<'a> = Vec<(&'static str, &'a str)>;
 
-fn of<'a>(group: &'a str, topic: &'a str, queue: &'a str) -> Ext<'a> {
+pub(crate) fn of<'a>(group: &'a str, topic: &'a str, queue: &'a str) -> Ext<'a> {
     vec![("consumerGroup", group), ("topic", topic), ("queueId", queue)]
 }
 
-fn and<'a>(mut ext: Ext<'a>, more: &[(&'static str, &'a str)]) -> Ext<'a> {
+pub(crate) fn and<'a>(mut ext: Ext<'a>, more: &[(&'static str, &'a str)]) -> Ext<'a> {
     ext.extend(more);
     ext
 }
 
-fn filled(scene: &mut Scene, topic: &str, count: usize) {
+pub(crate) fn filled(scene: &mut Scene, topic: &str, count: usize) {
     for message in 0..count {
         scene.put(topic, &format!("m{message}"), "");
     }
@@ -176,25 +175,6 @@ fn offsets_reset_for_a_client(setup: Setup) -> Scene {
     let lines = scene.wait("consumer", "message", 6);
     let names: Vec<&Value> = lines.iter().map(|line| &line["name"]).collect();
     scene.observe("delivered", &json!({ "messages": names }));
-    scene
-}
-
-fn consumers_that_begin(setup: Setup) -> Scene {
-    let mut scene = setup.start(&[]);
-    scene.topic("orders");
-    filled(&mut scene, "orders", 3);
-    for (name, from) in [
-        ("first", "CONSUME_FROM_FIRST_OFFSET"),
-        ("last", "CONSUME_FROM_LAST_OFFSET"),
-        ("timestamp", "CONSUME_FROM_TIMESTAMP"),
-    ] {
-        scene.group(name, "orders");
-        let options = [("topic", "orders"), ("group", name), ("from", from), ("at", "20200101000000")];
-        scene.act(name, "consume", &options);
-        let lines = scene.wait(name, "message", 3);
-        let names: Vec<&Value> = lines.iter().map(|line| &line["name"]).collect();
-        scene.observe(&format!("from {name}"), &json!({ "messages": names }));
-    }
     scene
 }
 

@@ -163,7 +163,8 @@ pub fn is_root(root: &Root, pid: &str) -> bool {
     uids.and_then(|uids| uids.split_whitespace().nth(1)) == Some("0")
 }
 
-fn memory(root: &Root) -> u64 {
+/// Bytes of memory; 0 where the kernel does not say.
+pub fn memory(root: &Root) -> u64 {
     let text = root.text("/proc/meminfo").unwrap_or_default();
     let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
     let kib = total.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());

@@ -107,14 +107,21 @@ fn what_could_not_be_written_is_refused() {
 }
 
 #[test]
-fn a_new_group_starts_at_zero_while_the_first_message_is_there() {
-    assert_eq!(OffsetTable::initial(None, 0, true), Ok(0));
-    assert_eq!(OffsetTable::initial(Some(true), 0, true), Ok(0));
-    let not_found = OffsetTable::initial(None, 0, false).unwrap_err();
+fn a_new_group_starts_at_zero_while_the_first_message_is_there_and_recent() {
+    let initial = |zero, min, behind_origin| OffsetTable::initial(zero, Some(Beginning { min, behind_origin }), 1000);
+    for zero in [None, Some(true)] {
+        for behind in [None, Some(0), Some(1), Some(1000)] {
+            assert_eq!(initial(zero, 0, behind), Ok(0), "{behind:?}");
+        }
+    }
+    let not_found = OffsetTable::initial(None, None, 1000).unwrap_err();
     assert_eq!(not_found.code, ResponseCode::QUERY_NOT_FOUND);
     assert_eq!(not_found.remark, "Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first");
-    assert_eq!(OffsetTable::initial(None, 5, true), Err(not_found));
-    let unwanted = OffsetTable::initial(Some(false), 0, true).unwrap_err();
+    for (min, behind) in [(0, Some(1001)), (0, Some(u64::MAX)), (5, None)] {
+        assert_eq!(initial(None, min, behind).as_ref(), Err(&not_found), "{min} {behind:?}");
+    }
+    let unwanted = initial(Some(false), 0, None).unwrap_err();
+    assert_eq!(unwanted.code, ResponseCode::QUERY_NOT_FOUND);
     assert_eq!(unwanted.remark, "Not found, do not set to zero, maybe this group boot first");
 }
 

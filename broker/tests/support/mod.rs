@@ -69,6 +69,7 @@ pub(crate) fn settings(store: &Path, executors: usize, flush: FlushPolicy) -> Se
         delay_levels: Levels::default(),
         transactions: TransactionSettings::default(),
         timers: TimerSettings::default(),
+        recent_bytes: 1 << 30,
         offsets_interval: Duration::from_secs(5),
         accept_sends_from_ms: 0,
         trace_on: true,

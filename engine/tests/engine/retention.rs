@@ -88,11 +88,21 @@ fn a_queue_begins_with_its_first_message_that_is_left() {
         }
         append(&shard, &Message::new("quiet", 3, vec![1; 10])).await.unwrap();
         fill(&shard, "filler", SEGMENT).await;
+        let end = shard.watermarks().appended.offset();
+        assert_eq!(shard.behind_origin("t", 0), Some(end - places[0]), "the first message is in a block of the index");
+        let quiet = shard.behind_origin("quiet", 3).unwrap();
+        assert!(quiet < end - places[1499], "it came behind all of them: {quiet}");
+        assert_eq!(shard.behind_origin("unknown", 0), None);
         let mut last = 0;
         for cut in 1..=shard.watermarks().flushed.offset() / SEGMENT {
             let start = drop_to(&shard, cut * SEGMENT).await;
             let first = places.partition_point(|place| *place < start) as u64;
             let max = places.len() as u64;
+            assert_eq!(
+                shard.behind_origin("t", 0).is_some(),
+                first == 0,
+                "nobody needs to have looked for the first one"
+            );
             let known = shard.min_offset("t", 0).0;
             assert!(known <= first && first - known < 200, "{known} is told of {first}");
             // A reader in front of it is told where to go on, one behind it reads.

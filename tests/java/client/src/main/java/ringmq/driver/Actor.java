@@ -4,6 +4,7 @@ import java.nio.charset.StandardCharsets;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.TimeUnit;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.MessageSelector;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyContext;
@@ -15,6 +16,7 @@ import org.apache.rocketmq.client.consumer.listener.MessageListenerOrderly;
 import org.apache.rocketmq.client.exception.MQClientException;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.utils.MessageUtil;
+import org.apache.rocketmq.common.UtilAll;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.MessageExt;
 
@@ -22,7 +24,8 @@ import org.apache.rocketmq.common.message.MessageExt;
  * A push consumer that answers the deliveries of a message one after the other as {@code --answers} says: {@code ok},
  * {@code later} (the broker chooses when), {@code later:N} (level N; -1 means never again), {@code suspend}
  * (in order only). The last answer is {@code ok} for ever. One line {@code message} a delivery. With {@code --reply} it
- * answers requests with that body, and says {@code replied}.
+ * answers requests with that body, and says {@code replied}. {@code --at} is the time for {@code --from}
+ * CONSUME_FROM_TIMESTAMP in milliseconds; with {@code --assigned N} the command ends when it has N queues of its topic.
  */
 final class Actor {
     private final String as;
@@ -47,8 +50,9 @@ final class Actor {
         consumer.setInstanceName(options.text("instance", as));
         consumer.setConsumeFromWhere(ConsumeFromWhere.valueOf(options.text("from", "CONSUME_FROM_FIRST_OFFSET")));
         if (options.has("at")) {
-            consumer.setConsumeTimestamp(options.text("at"));
+            consumer.setConsumeTimestamp(UtilAll.timeMillisToHumanString3(options.number("at", 0L)));
         }
+        consumer.setPollNameServerInterval(options.number("poll", 30_000));
         consumer.setConsumeThreadMin(1);
         consumer.setConsumeThreadMax(1);
         consumer.setAwaitTerminationMillisWhenShutdown(5_000);
@@ -71,6 +75,21 @@ final class Actor {
             // One that is refused goes on sending heartbeats, and so keeps queues of its group, until it is shut down.
             stop();
             throw e;
+        }
+        if (options.has("assigned")) {
+            awaitQueues(options.text("topic"), options.number("assigned", 1));
+        }
+    }
+
+    /** Waits until it has so many queues. A queue is its own only when it is decided where it begins there. */
+    private void awaitQueues(String topic, int count) throws InterruptedException {
+        long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(50);
+        while (consumer.getDefaultMQPushConsumerImpl().getRebalanceImpl().getProcessQueueTable().keySet().stream()
+            .filter(queue -> queue.getTopic().equals(topic)).count() < count) {
+            if (System.nanoTime() - deadline > 0) {
+                throw new IllegalStateException("no " + count + " queues of " + topic);
+            }
+            TimeUnit.MILLISECONDS.sleep(20);
         }
     }
 
