@@ -85,11 +85,44 @@ fn a_group_that_is_overtaken_goes_on_with_what_is_left(version: &'static str) {
     left.sort();
     expected.sort();
     assert_eq!(left, expected);
+    new_groups_begin_where_they_say(&client, &cluster, first, max);
     for code in [306, 316, 329] {
         let answer = connection.call(code, &[], &[]).unwrap().header;
         assert_eq!(answer.code, 0, "{code}: {answer:?}");
     }
     assert_eq!(min(&mut connection), first, "no request drops what is written");
+}
+
+/// Once the first messages are gone it is the client's policy that decides.
+fn new_groups_begin_where_they_say(client: &Client, cluster: &Cluster, first: i64, max: i64) {
+    let target = [("namesrv", cluster.namesrv()), ("topic", TOPIC)];
+    let policies = [
+        ("CONSUME_FROM_FIRST_OFFSET", first),
+        ("CONSUME_FROM_LAST_OFFSET", max),
+        // Before all that is left.
+        ("CONSUME_FROM_TIMESTAMP", first),
+    ];
+    let consumers = policies.map(|(from, begin)| {
+        let options = [("group", from), ("from", from), ("since", "20200101000000")];
+        let consumer = client.start("push", &[&target[..], &options].concat());
+        // By then it is decided where it begins.
+        consumer.wait_for("the queue", Duration::from_secs(60), |lines| {
+            of(lines, "assigned").iter().any(|line| line["queues"] == json!([0])).then_some(())
+        });
+        (consumer, begin)
+    });
+    client.run("send", &[&target[..], &[("prefix", "later")]].concat());
+    for (consumer, begin) in consumers {
+        let got = consumer.wait_for("the last message", Duration::from_secs(90), |lines| {
+            let got: Vec<i64> = of(lines, "message").iter().map(|line| number(line, "queueOffset")).collect();
+            (got.contains(&max) && got.len() >= usize::try_from(max + 1 - begin).unwrap()).then_some(got)
+        });
+        let expected: Vec<i64> = (begin..=max).collect();
+        let mut got = got;
+        got.sort_unstable();
+        assert_eq!(got, expected);
+        consumer.stop();
+    }
 }
 
 /// Whoever watches for groups that ask for what is gone hears of a pull at offset 5.
