@@ -113,7 +113,49 @@ fn messages_that_are_deleted(setup: Setup) -> Scene {
     let strict = [("consumerGroup", "billing"), ("topic", "orders"), ("queueId", "0"), ("setZeroIfNotFound", "false")];
     scene.answer("offset of a new group", QUERY_CONSUMER_OFFSET, &strict, &[]);
     scene.answer("offset of a new group, asked as clients do", QUERY_CONSUMER_OFFSET, &strict[..3], &[]);
+    reset_before_the_log(&mut scene);
     scene
 }
 
+/// A group that has read all is sent back to a time before all that is left: it begins with the first message there is.
+fn reset_before_the_log(scene: &mut Scene) {
+    let end = |scene: &mut Scene, code| {
+        let frame = scene.ask(code, &[("topic", "orders"), ("queueId", "0")], &[]);
+        frame.header.number("offset")
+    };
+    let position = |scene: &mut Scene, offset: i64| {
+        let frame = scene.call(wire::PULL_MESSAGE, &wire::pull("orders", 0, offset, 1, 0));
+        wire::records(&frame.body).first().map(|record| record.position)
+    };
+    let maximum = end(scene, wire::GET_MAX_OFFSET);
+    let written = position(scene, maximum - 1).unwrap() / FILE;
+    let minimum = scene.until("only the file is left that is written", |scene| {
+        let minimum = end(scene, wire::GET_MIN_OFFSET);
+        position(scene, minimum).filter(|position| position / FILE == written).map(|_| minimum)
+    });
+    let group = [("consumerGroup", "billing"), ("topic", "orders"), ("queueId", "0")];
+    let all = maximum.to_string();
+    let commit = [&group[..], &[("commitOffset", &*all)]].concat();
+    assert_eq!(scene.ask(UPDATE_CONSUMER_OFFSET, &commit, &[]).header.code, 0);
+    scene.act("consumer", "consume", &[("topic", "orders"), ("group", "billing"), ("assigned", "1")]);
+    scene.put("orders", "last", "");
+    scene.wait("consumer", "message", 1);
+    scene.until("all is committed", |scene| {
+        let frame = scene.ask(QUERY_CONSUMER_OFFSET, &group, &[]);
+        (frame.header.number("offset") == maximum + 1).then_some(())
+    });
+    let reset = [("topic", "orders"), ("group", "billing"), ("timestamp", "1000"), ("isForce", "true")];
+    let code = scene.ask(RESET_OFFSET, &reset, &[]).header.code;
+    let count = usize::try_from(maximum - minimum + 1).unwrap();
+    let lines = scene.wait("consumer", "message", 1 + count);
+    let again: Vec<i64> = lines[1..].iter().map(|line| line["queueOffset"].as_i64().unwrap()).collect();
+    let is_all = again.iter().copied().eq(minimum..=maximum);
+    let members = serde_json::json!({ "code": code, "all that is left comes again": is_all });
+    scene.observe("reset to a time before the log", &members);
+}
+
+/// Bytes of a file of the log.
+const FILE: i64 = 1 << 20;
 const QUERY_CONSUMER_OFFSET: i32 = 14;
+const UPDATE_CONSUMER_OFFSET: i32 = 15;
+const RESET_OFFSET: i32 = 222;

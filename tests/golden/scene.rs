@@ -25,8 +25,9 @@ pub(crate) struct Setup {
     pub(crate) client: &'static str,
 }
 
-/// How long something may take that has to happen: a cold JVM on a busy machine takes its time.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long something may take that has to happen: a cold JVM on a busy machine takes its time, and Apache's broker looks
+/// for old files a minute after its start.
+const PATIENCE: Duration = Duration::from_secs(100);
 
 impl Setup {
     /// Starts a broker with these lines in its configuration.
@@ -159,6 +160,11 @@ impl Scene {
     pub(crate) fn ask(&mut self, code: i32, ext: &[(&'static str, &str)], body: &[u8]) -> Frame {
         let ext: Vec<_> = ext.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
         self.connection.call(code, &ext, body).unwrap_or_else(|e| panic!("request {code}: {e}"))
+    }
+
+    /// The same with members that are made as it is sent.
+    pub(crate) fn call(&mut self, code: i32, ext: &[(&'static str, String)]) -> Frame {
+        self.connection.call(code, ext, &[]).unwrap_or_else(|e| panic!("request {code}: {e}"))
     }
 
     /// A raw request whose whole answer is observed.
