@@ -11,6 +11,8 @@ scenarios! {
     later_with_levels
     later_too_often
     sent_back_raw
+    sent_back_too_often
+    sent_back_to_several_queues
     sent_back_for_nobody
     sent_back_where_it_cannot_go
     sent_to_the_retry_topic
@@ -128,6 +130,74 @@ fn sent_back_raw(setup: Setup) -> Scene {
         scene.observe(&format!("came back {}", at + 1), &line);
     }
     scene.stored("in the dead letters", "%DLQ%billing", 3);
+    scene
+}
+
+/// Tries are counted where a message is sent back: from its record, against what the consumer says, or else the group.
+fn sent_back_too_often(setup: Setup) -> Scene {
+    let mut scene = start(setup);
+    for (group, tries) in [("two_tries", 2), ("below_none", -1)] {
+        scene.configure_group(group, &json!({ "retryMaxTimes": tries }));
+        scene.group(group, "orders");
+    }
+    let tries = [
+        ("the 15th time", "billing", "14", None),
+        ("the 16th time", "billing", "15", None),
+        ("the 17th time", "billing", "16", None),
+        ("the 16th of 16", "billing", "15", Some("16")),
+        ("the 17th of 16", "billing", "16", Some("16")),
+        ("the 17th of 17", "billing", "16", Some("17")),
+        ("the 16th of -1", "billing", "15", Some("-1")),
+        ("the 2nd of the group's two", "two_tries", "1", None),
+        ("the 3rd of the group's two", "two_tries", "2", None),
+        ("the 3rd of the consumer's 16", "two_tries", "2", Some("16")),
+        ("the 1st of the group's -1", "below_none", "0", None),
+    ];
+    for (what, group, times, max) in tries {
+        let retry = format!("%RETRY%{group}");
+        let properties = "RETRY_TOPIC\u{1}orders\u{2}";
+        let message = Outgoing { topic: &retry, queue: 0, properties, body: what.as_bytes() };
+        // As one that was sent back so often: the consumer's own maximum leaves it here.
+        let frame = scene.send_raw(&[("a", "CLIENT_INNER_PRODUCER"), ("j", times), ("l", "99")], &message);
+        assert_eq!(frame.header.code, 0, "{:?}", frame.header.remark);
+        let position = scene.position_of(frame.header.field("msgId")).to_string();
+        let mut ext = back(group, &position, "0");
+        ext.extend(max.map(|max| ("maxReconsumeTimes", max)));
+        scene.answer(what, wire::SEND_BACK, &ext, &[]);
+        // Its next record is in the retry topic after a second, or among the dead letters.
+        let mut record = scene.until(&format!("{what}: it is somewhere"), |scene| {
+            let records = [scene.pull(&retry), scene.pull(&format!("%DLQ%{group}"))].concat();
+            let again = times.parse::<i32>().unwrap() + 1;
+            let mut next = records.iter().filter(|r| r.body == what.as_bytes() && r.reconsume_times == again);
+            next.next().map(super::scene::told)
+        });
+        record.as_object_mut().unwrap().remove("queueOffset");
+        scene.observe(&format!("{what}: it is then"), &record);
+    }
+    scene
+}
+
+/// A group whose retry topic has several queues: a message comes back to any of them.
+fn sent_back_to_several_queues(setup: Setup) -> Scene {
+    let mut scene = start(setup);
+    let position = scene.put("orders", "m", "").to_string();
+    scene.configure_group("wide", &json!({ "retryQueueNums": 3 }));
+    for time in 1..=4 {
+        scene.answer(&format!("sent back {time}"), wire::SEND_BACK, &back("wide", &position, "0"), &[]);
+    }
+    scene.answer("sent back, dead", wire::SEND_BACK, &back("wide", &position, "-1"), &[]);
+    for (topic, queues) in [("%RETRY%wide", 3), ("%DLQ%wide", 1)] {
+        scene.until("the topic has a route", |scene| scene.cluster.broker.route(topic));
+        scene.route(&format!("the route of {topic}"), topic);
+        let wanted = if queues == 3 { 4 } else { 1 };
+        scene.until("all are there", |scene| {
+            let ends = (0..queues).map(|queue: i32| {
+                let ext = [("topic", topic), ("queueId", &*queue.to_string())];
+                scene.ask(wire::GET_MAX_OFFSET, &ext, &[]).header.number("offset")
+            });
+            (ends.sum::<i64>() == wanted).then_some(())
+        });
+    }
     scene
 }
 
