@@ -15,6 +15,7 @@ for_each_client! {
     a_committed_message_is_seen_and_a_rolled_back_one_is_not
     a_killed_broker_forgets_nothing_that_is_to_come
     what_was_handed_back_comes_again_after_a_kill
+    a_timer_has_forty_days_and_not_a_second_more
     ; alone
     a_delayed_message_comes_when_its_level_says
     an_unknown_transaction_is_asked_about
@@ -116,6 +117,28 @@ fn a_timed_message_is_taken_back_until_its_time(version: &'static str) {
     assert!(text(&refused, "message").contains("recall failed, timestamp invalid"), "{refused}");
     sender.stop();
     assert_same_bodies(&sent[1..], &of(&consumer.stop(), "message"));
+}
+
+/// As far as a timer reaches unless somebody says otherwise.
+fn a_timer_has_forty_days_and_not_a_second_more(version: &'static str) {
+    let days = match Make::under_test() {
+        Make::Ours => 40,
+        Make::Apache("5.3.3") => 3,
+        Make::Apache(other) => return eprintln!("skipped: {other} has no timers"),
+    };
+    let most = days * 24 * 3600;
+    let cluster = Cluster::start(Settings::default());
+    cluster.broker.create_topic("far_topic", 1);
+    let client = cluster.client(version);
+    let seconds = format!("{},{most},{}", most - 1, most + 1);
+    let options = [("count", "3"), ("delay-seconds", &*seconds), ("retries", "0")];
+    let target = [("namesrv", cluster.namesrv()), ("topic", "far_topic")];
+    let lines = client.run("send", &[&target[..], &options].concat());
+    let taken: Vec<String> = of(&lines, "sent").iter().map(|line| text(line, "status").to_owned()).collect();
+    assert_eq!(taken, ["SEND_OK", "SEND_OK"], "{lines:?}");
+    let refused = of(&lines, "refused");
+    assert_eq!(names(&refused), ["m-2"], "{lines:?}");
+    assert_eq!(number(&refused[0], "code"), 13, "{refused:?}");
 }
 
 fn a_message_that_is_handed_back_comes_again(version: &'static str) {

@@ -23,7 +23,7 @@ import org.apache.rocketmq.remoting.RPCHook;
  * picks for i modulo {@code --choices}; its line says how many queues were {@code offered}). With {@code --queue} they go to that queue. One line
  * {@code sent} or {@code refused} a message; a batch gives one line; one-way sends give a line without a result. The user
  * properties {@code --properties name=value,value;...} take their values in turn, with the number of the message for
- * {@code {i}}. With {@code --stay true} it ends only when standard input does, or says something.
+ * {@code {i}}; so do the timers {@code --delay-seconds s,s,...}. With {@code --stay true} it ends only when standard input does, or says something.
  */
 final class Send {
     private Send() {
@@ -92,6 +92,11 @@ final class Send {
         if (options.has("delay-ms")) {
             // Clients of 4.9 have no method for it.
             MessageAccessor.putProperty(message, "TIMER_DELAY_MS", options.text("delay-ms"));
+        }
+        if (options.has("delay-seconds")) {
+            String[] seconds = options.text("delay-seconds").split(",");
+            // Clients of 4.9 have no setter for it.
+            MessageAccessor.putProperty(message, "TIMER_DELAY_SEC", seconds[i % seconds.length]);
         }
         message.setFlag(options.number("flag", 0));
         return message;
