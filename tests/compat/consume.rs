@@ -97,7 +97,7 @@ fn a_group_that_wants_no_notices_gets_none(version: &'static str) {
             (found["consumerIdList"].as_array()?.len() == count).then_some(())
         });
     };
-    let member = [("namesrv", cluster.namesrv()), ("topic", "quiet_topic"), ("group", "quiet_group")];
+    let member = [("namesrv", cluster.namesrv()), ("topic", "quiet_topic"), ("group", "quiet_group"), ("told", "true")];
     let first = client.start("push", &member);
     wait_assigned(&first, 9, PATIENCE);
     // A member is told of itself as well.

@@ -76,7 +76,7 @@ fn a_member_locks_again_at_a_broker_that_was_killed(version: &'static str) {
     let client = impatient(&cluster, version);
     let namesrv = cluster.namesrv().to_owned();
     let target = [("namesrv", &*namesrv), ("topic", "relocked_topic")];
-    let options = [("group", "relocked_group"), ("orderly", "true")];
+    let options = [("group", "relocked_group"), ("orderly", "true"), ("told", "true")];
     let member = client.start("push", &[&target[..], &options].concat());
     let send = |prefix| client.run("send", &[&target[..], &[("count", "20"), ("prefix", prefix)]].concat());
     let before = send("before");

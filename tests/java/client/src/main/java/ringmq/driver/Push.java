@@ -26,9 +26,9 @@ import org.apache.rocketmq.remoting.protocol.RemotingCommand;
 
 /**
  * A push consumer of {@code --topic} in {@code --group}: a line {@code started}, one {@code message} each, one
- * {@code assigned} whenever its queues of the topic change, one {@code notice} whenever the broker tells it that its group
- * has changed, one {@code locked} with the number of its {@code queues} of the topic whenever the broker grants locks; or one
- * {@code refused} if it cannot start. Ends after
+ * {@code assigned} whenever its queues of the topic change, or one {@code refused} if it cannot start. With
+ * {@code --told true} also one {@code notice} whenever the broker tells it that its group has changed, and one {@code locked}
+ * with the number of its {@code queues} of the topic whenever the broker grants locks. Ends after
  * {@code --count} messages, or when standard input ends or says anything but {@code sql} and an expression, which changes
  * the subscription. {@code --orderly true} consumes a queue at a time under the broker's locks;
  * {@code --broadcast true} gets every message on its own; {@code --since} is a time for {@code --from}
@@ -53,8 +53,8 @@ final class Push {
     }
 
     private void consume() throws Exception {
-        DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(options.text("group", "driver_consumer"), new Told(),
-            new AllocateMessageQueueAveragely(), options.flag("trace"), null);
+        DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(options.text("group", "driver_consumer"),
+            options.flag("told") ? new Told() : null, new AllocateMessageQueueAveragely(), options.flag("trace"), null);
         Send.asTold(consumer, options);
         if (options.flag("broadcast")) {
             // The versions keep it in different packages.
