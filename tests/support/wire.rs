@@ -22,6 +22,7 @@ pub(crate) const UNREGISTER_CLIENT: i32 = 35;
 pub(crate) const SEND_BACK: i32 = 36;
 pub(crate) const END_TRANSACTION: i32 = 37;
 pub(crate) const GET_CONSUMER_LIST_BY_GROUP: i32 = 38;
+pub(crate) const GET_CONSUMER_CONNECTION_LIST: i32 = 203;
 pub(crate) const LOCK_BATCH_MQ: i32 = 41;
 pub(crate) const CHECK_CLIENT_CONFIG: i32 = 46;
 pub(crate) const GET_ROUTE: i32 = 105;
