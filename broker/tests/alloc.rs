@@ -4,6 +4,7 @@
 #![expect(unsafe_code, reason = "a global allocator that counts can only be written with unsafe")]
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+#[expect(dead_code, reason = "each test program uses its own part of the support")]
 mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};

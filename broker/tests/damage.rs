@@ -29,19 +29,7 @@ fn one_shard(store: &Path) -> Settings {
 
 fn send(client: &mut Client, queue: i32, sys_flag: i32, more: &str, body: &str) -> Command {
     let properties = format!("UNIQ_KEY\u{1}{body}\u{2}{more}");
-    let (queue, flag) = (queue.to_string(), sys_flag.to_string());
-    let ext = [
-        ("a", "producers"),
-        ("b", "orders"),
-        ("c", "TBW102"),
-        ("d", "4"),
-        ("e", queue.as_str()),
-        ("f", flag.as_str()),
-        ("g", "1700000000000"),
-        ("h", "0"),
-        ("i", properties.as_str()),
-    ];
-    let answer = client.call(310, &ext, body.as_bytes()).0;
+    let answer = client.publish_with("orders", queue, sys_flag, &properties, body.as_bytes());
     assert_eq!(answer.code, 0, "{answer:?}");
     answer
 }
@@ -86,13 +74,6 @@ fn expect_next(client: &mut Client, at: &mut i64, body: &str) {
     }
 }
 
-fn dropped(client: &mut Client) -> String {
-    let (_, body) = client.call(28, &[], &[]);
-    let text = String::from_utf8(body).unwrap();
-    let from = text.split("\"ringmqDroppedDelayed\":\"").nth(1).expect("the broker tells what it dropped");
-    from.split('"').next().unwrap().to_owned()
-}
-
 #[test]
 fn a_damaged_message_that_comes_later_is_counted_and_holds_up_no_other() {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
@@ -114,7 +95,7 @@ fn a_damaged_message_that_comes_later_is_counted_and_holds_up_no_other() {
     for name in ["timer-sound", "level-before", "level-between", "level-behind"] {
         expect_next(&mut client, &mut at, name);
     }
-    assert_eq!(dropped(&mut client), "3");
+    assert_eq!(client.runtime_info()["ringmqDroppedDelayed"], "3");
     running.stop();
 }
 

@@ -8,17 +8,8 @@ mod support;
 use std::collections::BTreeMap;
 
 use ringmq_engine::FlushPolicy;
-use ringmq_protocol::body::KvTable;
 
 use support::{Client, run, settings};
-
-const GET_BROKER_RUNTIME_INFO: i32 = 28;
-
-fn ask(client: &mut Client) -> BTreeMap<String, String> {
-    let (answer, body) = client.call(GET_BROKER_RUNTIME_INFO, &[], &[]);
-    assert_eq!(answer.code, 0, "{answer:?}");
-    KvTable::parse(&body).unwrap().table
-}
 
 fn number(table: &BTreeMap<String, String>, key: &str) -> u64 {
     table.get(key).unwrap_or_else(|| panic!("no {key} in {table:?}")).parse().unwrap()
@@ -37,7 +28,7 @@ fn counts_are_those_of_what_was_done() {
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let running = run(settings(dir.path(), executors, FlushPolicy::Sync));
         let mut client = Client::new(running.addr);
-        let before = ask(&mut client);
+        let before = client.runtime_info();
         assert_eq!(number(&before, "putMessageTimesTotal"), 0);
         assert!(!before.contains_key("earliestMessageTimeStamp"), "{before:?}");
         for i in 0..40 {
@@ -50,7 +41,7 @@ fn counts_are_those_of_what_was_done() {
         }
         assert_eq!(client.pull("counted", 0, 10, 0, "*").0.code, 19, "there is no more");
 
-        let after = ask(&mut client);
+        let after = client.runtime_info();
         let expected = [
             ("putMessageTimesTotal", 40),
             ("msgPutTotalTodayNow", 40),

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+#[expect(dead_code, reason = "each test program uses its own part of the support")]
 mod support;
 
 use ringmq_broker::settings::Settings;

@@ -18,6 +18,7 @@ use ringmq_broker::topic::TopicSettings;
 use ringmq_broker::transaction::TransactionSettings;
 use ringmq_engine::{FlushPolicy, ShardOptions};
 use ringmq_net::Limits;
+use ringmq_protocol::body::KvTable;
 use ringmq_protocol::command::Command;
 use ringmq_protocol::frame::{FrameHead, Serialize};
 use ringmq_protocol::host::Host;
@@ -135,19 +136,37 @@ impl Client {
 
     pub(crate) fn publish(&mut self, topic: &str, queue: i32, tag: &str, body: &[u8]) -> Command {
         let properties = format!("UNIQ_KEY\u{1}{:032X}\u{2}WAIT\u{1}true\u{2}TAGS\u{1}{tag}\u{2}", queue + 1);
-        let queue = queue.to_string();
+        self.publish_with(topic, queue, 0, &properties, body)
+    }
+
+    pub(crate) fn publish_with(
+        &mut self,
+        topic: &str,
+        queue: i32,
+        sys_flag: i32,
+        properties: &str,
+        body: &[u8],
+    ) -> Command {
+        let (queue, sys_flag) = (queue.to_string(), sys_flag.to_string());
         let ext = [
             ("a", "producers"),
             ("b", topic),
             ("c", "TBW102"),
             ("d", "4"),
             ("e", queue.as_str()),
-            ("f", "0"),
+            ("f", sys_flag.as_str()),
             ("g", "1700000000000"),
             ("h", "0"),
-            ("i", properties.as_str()),
+            ("i", properties),
         ];
         self.call(310, &ext, body).0
+    }
+
+    /// What the broker says of itself.
+    pub(crate) fn runtime_info(&mut self) -> BTreeMap<String, String> {
+        let (answer, body) = self.call(28, &[], &[]);
+        assert_eq!(answer.code, 0, "{answer:?}");
+        KvTable::parse(&body).unwrap().table
     }
 
     pub(crate) fn pull_ext(
