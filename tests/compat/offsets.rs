@@ -66,14 +66,16 @@ fn a_group_goes_on_where_it_was_after_its_own_restart(version: &'static str) {
     assert_same_messages(&second, &consume(&client, &cluster, "resumed_topic", "resumed_group", 20));
 }
 
+fn send(client: &Client, cluster: &Cluster, topic: &str, prefix: &str, count: &str) -> Vec<Value> {
+    let options = [("namesrv", cluster.namesrv()), ("topic", topic), ("count", count), ("prefix", prefix)];
+    client.run("send", &options)
+}
+
 fn a_group_goes_on_where_it_was_after_the_brokers_restart(version: &'static str) {
     let mut cluster = Cluster::start(Settings::default());
     cluster.broker.create_topic("restarted_topic", 4);
     let client = cluster.client(version);
-    let send = |cluster: &Cluster, prefix: &str, count: &str| {
-        let target = [("namesrv", cluster.namesrv()), ("topic", "restarted_topic")];
-        client.run("send", &[&target[..], &[("count", count), ("prefix", prefix)]].concat())
-    };
+    let send = |cluster: &Cluster, prefix, count| send(&client, cluster, "restarted_topic", prefix, count);
     let before = send(&cluster, "before", "40");
     let got = consume(&client, &cluster, "restarted_topic", "restarted_group", 40);
     assert_same_messages(&before, &got);
@@ -94,10 +96,7 @@ fn a_group_goes_on_where_its_saved_offsets_were_after_a_kill(version: &'static s
     let mut cluster = Cluster::start(Settings { flush: Flush::Sync, properties, ..Settings::default() });
     cluster.broker.create_topic("saved_topic", 4);
     let client = cluster.client(version);
-    let send = |cluster: &Cluster, prefix: &str, count: &str| {
-        let target = [("namesrv", cluster.namesrv()), ("topic", "saved_topic")];
-        client.run("send", &[&target[..], &[("count", count), ("prefix", prefix)]].concat())
-    };
+    let send = |cluster: &Cluster, prefix, count| send(&client, cluster, "saved_topic", prefix, count);
     let before = send(&cluster, "before", "40");
     assert_same_messages(&before, &consume(&client, &cluster, "saved_topic", "saved_group", 40));
     // What is saved is what counts: until then a broker that is killed gives some messages again.
