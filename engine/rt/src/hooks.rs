@@ -1,6 +1,6 @@
 //! What a test may do to a running broker from outside: end it at an exact step, move its wall clock, give it a disk with
-//! room, and a disk that is stuck. With the feature `test-hooks` off, as in every build but that of tests, a step is no code and the environment is
-//! not read.
+//! room, and a disk that is stuck. With the feature `test-hooks` off, as in every build but that of tests, a step is no code
+//! and the environment is not read.
 //!
 //! `RINGMQ_TEST_KILL=STEP@N` ends the whole process by SIGKILL when it passes the step for the n-th time, counted from 1.
 //! `RINGMQ_TEST_CLOCK=FILE` adds to the wall clock what the file says, in milliseconds; no file is no shift.
@@ -58,7 +58,7 @@ mod on {
     use crate::fs::Space;
     use crate::time::sleep;
 
-    /// How often a stuck disk is looked at.
+    /// How often a stuck disk is looked at: that a file goes is no event of the ring.
     const LOOK: Duration = Duration::from_millis(5);
 
     struct Kill {

@@ -32,7 +32,8 @@ import org.apache.rocketmq.remoting.protocol.RemotingCommand;
  * {@code --count} messages, or when standard input ends or says anything but {@code sql} and an expression, which changes
  * the subscription. {@code --orderly true} consumes a queue at a time under the broker's locks;
  * {@code --broadcast true} gets every message on its own; {@code --since} is a time for {@code --from}
- * CONSUME_FROM_TIMESTAMP; {@code --fail-first true} hands each message back once; {@code --sql} filters by properties instead of {@code --sub}.
+ * CONSUME_FROM_TIMESTAMP; {@code --fail-first true} hands each message back once; {@code --sql} filters by properties instead
+ * of {@code --sub}.
  */
 final class Push {
     private static final int NOTIFY_CONSUMER_IDS_CHANGED = 40;

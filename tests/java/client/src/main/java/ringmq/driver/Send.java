@@ -20,10 +20,11 @@ import org.apache.rocketmq.remoting.RPCHook;
 /**
  * Sends {@code --count} messages named {@code <prefix>-<i>} to {@code --topic}, padded to {@code --size} bytes, in
  * {@code --mode} sync, async, oneway, batch (one batch of all) or select (message i goes to the queue that a selector
- * picks for i modulo {@code --choices}; its line says how many queues were {@code offered}). With {@code --queue} they go to that queue. One line
- * {@code sent} or {@code refused} a message; a batch gives one line; one-way sends give a line without a result. The user
+ * picks for i modulo {@code --choices}; its line says how many queues were {@code offered}). With {@code --queue} they go to
+ * that queue. One line {@code sent} or {@code refused} a message; a batch gives one line; one-way sends give a line without a result. The user
  * properties {@code --properties name=value,value;...} take their values in turn, with the number of the message for
- * {@code {i}}; so do the timers {@code --delay-seconds s,s,...}. With {@code --stay true} it ends only when standard input does, or says something.
+ * {@code {i}}; so do the timers {@code --delay-seconds s,s,...}. With {@code --stay true} it ends only when standard input
+ * does, or says something.
  */
 final class Send {
     private Send() {
