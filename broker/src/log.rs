@@ -287,7 +287,7 @@ impl Log {
             match overdue {
                 Some(send) => {
                     self.parked_bytes.set(self.parked_bytes.get().saturating_sub(send.bytes()));
-                    send.refuse(node);
+                    send.refuse_overdue(node);
                 }
                 None => return,
             }

@@ -1,6 +1,8 @@
 //! A disk that is stuck: what waits for it is bounded, a client is told to slow down, in RocketMQ's words and with the
 //! cause, and nothing that was acknowledged is lost by it. Apache's broker cannot be given such a disk.
 
+use std::fmt::Display;
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -29,7 +31,8 @@ const SIZES: [usize; 4] = [1 << 20, 64 << 10, 4 << 10, 16];
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-const REFUSAL: &str = "[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control for a while, period in queue: ";
+const OVERDUE: &str = "[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control for a while, period in queue: ";
+const FULL: &str = "[OVERLOAD]system busy, start flow control for a while, size of queue: ";
 const CAUSE: &str = "the disk does not keep up";
 
 /// One log, the least memory that there is for what waits for the disk, and a disk that the test can hold.
@@ -150,10 +153,20 @@ impl Busy {
 
 /// How many milliseconds a refused send waited; its remark has RocketMQ's prefix, and the cause.
 fn waited(remark: &str) -> u64 {
-    let (_, rest) = remark.split_once(REFUSAL).unwrap_or_else(|| panic!("{remark}"));
-    let (period, rest) = rest.split_once("ms, ").unwrap_or_else(|| panic!("{remark}"));
+    figure(remark, OVERDUE, "ms, ")
+}
+
+/// How many sends waited already when one was refused.
+fn in_front(remark: &str) -> i64 {
+    figure(remark, FULL, ", ")
+}
+
+/// The figure between the prefix of a refusal and its cause.
+fn figure<T: FromStr<Err: Display>>(remark: &str, prefix: &str, unit: &str) -> T {
+    let (_, rest) = remark.split_once(prefix).unwrap_or_else(|| panic!("{remark}"));
+    let (figure, rest) = rest.split_once(unit).unwrap_or_else(|| panic!("{remark}"));
     assert!(rest.starts_with(CAUSE), "{remark}");
-    period.parse().unwrap_or_else(|e| panic!("{remark}: {e}"))
+    figure.parse().unwrap_or_else(|e| panic!("{remark}: {e}"))
 }
 
 fn sends_are_refused_with_the_cause_while_the_disk_is_stuck(version: &'static str) {
@@ -223,7 +236,7 @@ fn what_waits_is_bounded_without_fast_failure_too(version: &'static str) {
     let waiting = busy.waiting();
     let refused = busy.send(&[("queue", "0")]);
     assert_eq!((text(&refused[0], "type"), number(&refused[0], "code")), ("MQBrokerException", 2), "{refused:?}");
-    waited(text(&refused[0], "message"));
+    assert_eq!(in_front(text(&refused[0], "message")), waiting);
     assert_eq!(busy.waiting(), waiting, "those before it wait on");
     assert_eq!(busy.come_free(), SIZES.len(), "one of each size");
     let sent = busy.send(&[("queue", "0")]);

@@ -49,19 +49,31 @@ impl Parked {
         try_append(node, log, &self.place, &self.header, &self.frame).err().map(|_| self)
     }
 
-    /// Gives up: the sender is told to slow down.
-    pub fn refuse(&self, node: &Rc<Node>) {
-        node.served.put_refused();
-        let waited = node_busy_remark(self.waited(now()));
-        refuse(node, self.place.to, &Refusal::new(ResponseCode::SYSTEM_BUSY, waited));
+    /// It has waited long enough: the sender is told to slow down.
+    pub fn refuse_overdue(&self, node: &Rc<Node>) {
+        let ms = self.waited(now()).as_millis();
+        self.refuse(
+            node,
+            format!(
+                "[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control for a while, period in queue: {ms}ms, the disk does not keep up"
+            ),
+        );
     }
-}
 
-pub(super) fn node_busy_remark(waited: Duration) -> String {
-    let ms = waited.as_millis();
-    format!(
-        "[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control for a while, period in queue: {ms}ms, the disk does not keep up"
-    )
+    /// So many wait that this one may not.
+    fn refuse_full(&self, node: &Rc<Node>, waiting: usize) {
+        self.refuse(
+            node,
+            format!(
+                "[OVERLOAD]system busy, start flow control for a while, size of queue: {waiting}, the disk does not keep up"
+            ),
+        );
+    }
+
+    fn refuse(&self, node: &Rc<Node>, remark: String) {
+        node.served.put_refused();
+        refuse(node, self.place.to, &Refusal::new(ResponseCode::SYSTEM_BUSY, remark));
+    }
 }
 
 /// The log takes nothing right now.
@@ -77,7 +89,8 @@ pub(super) fn append(node: &Rc<Node>, place: &Place, header: &SendHeader, frame:
     if waits {
         let parked = Box::new(Parked { place: *place, header: *header, frame: frame.clone(), since: now() });
         if let Err(parked) = log.park(parked) {
-            parked.refuse(node);
+            let (waiting, _) = log.parked(now());
+            parked.refuse_full(node, waiting);
         }
     }
 }
