@@ -89,7 +89,7 @@ pub struct Settings {
     pub timers: TimerSettings,
     /// `waitTimeMillsInSendQueue`: how long a send may wait for a log that is busy.
     pub send_wait_max: Duration,
-    /// `accessMessageInMemoryMaxRatio` of the host's memory: where more of the log than this lies behind a queue's first
+    /// `accessMessageInMemoryMaxRatio` of the memory: where more of the log than this lies behind a queue's first
     /// message, a new group begins where its clients say.
     pub recent_bytes: u64,
     /// `flushConsumerOffsetInterval`

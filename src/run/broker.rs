@@ -112,7 +112,7 @@ pub(super) struct Found {
     cores: Vec<usize>,
     /// Files and sockets that the process may open.
     files: u64,
-    /// Bytes of memory of the host.
+    /// Bytes of memory that the broker may use.
     memory: u64,
 }
 

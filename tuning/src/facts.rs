@@ -96,7 +96,7 @@ impl Facts {
             has_sys: root.has("/sys/block"),
             sysctl_read_only: read_only("/proc/sys"),
             sys_read_only: read_only("/sys"),
-            memory: memory(root),
+            memory: host_memory(root),
             sysctls: settings.filter_map(sysctl).collect(),
             sysctl_files: sysctl_files(root),
             cpus: Cpus::read(root),
@@ -163,8 +163,14 @@ pub fn is_root(root: &Root, pid: &str) -> bool {
     uids.and_then(|uids| uids.split_whitespace().nth(1)) == Some("0")
 }
 
-/// Bytes of memory; 0 where the kernel does not say.
+/// Bytes of memory that this process may use: the host's, or what its control group leaves it; 0 where the kernel does
+/// not say.
 pub fn memory(root: &Root) -> u64 {
+    let (host, group) = (host_memory(root), Cgroup::read(root, &mount::read(root)).memory);
+    group.map_or(host, |group| if host == 0 { group } else { group.min(host) })
+}
+
+fn host_memory(root: &Root) -> u64 {
     let text = root.text("/proc/meminfo").unwrap_or_default();
     let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
     let kib = total.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());

@@ -56,7 +56,7 @@ keys! {
     "maxTransferBytesOnMessageInDisk" INT, "65536", NoOp("a reply is as large for old messages as for new ones"), "Bytes of old messages in one pull reply.";
     "maxTransferCountOnMessageInDisk" INT, "8", NoOp("a reply is as large for old messages as for new ones"), "Old messages in one pull reply.";
     "pullBatchMaxMessageCount" INT, "160", NoOp("the client's number counts, up to maxTransferCountOnMessageInMemory"), "Messages that a pull may ask for.";
-    "accessMessageInMemoryMaxRatio" Int { min: 0, max: 2_147_483_647 }, "40", Honoured, "Percent of the host's memory: where more of the log lies behind a queue's first message, a new group begins where its clients say, not there.";
+    "accessMessageInMemoryMaxRatio" Int { min: 0, max: 2_147_483_647 }, "40", Honoured, "Percent of the memory that the host or the container has: where more of the log lies behind a queue's first message, a new group begins where its clients say, not there.";
     "accessMessageInMemoryHotRatio" INT, "26", NotBuilt(REPLICATION), "Percent of memory that is taken to be read often.";
     "maxFilterMessageSize" INT, "16000", NotBuilt("a limit of its own for what a filter scans"), "Bytes of queue entries that one pull scans.";
     "travelCqFileNumWhenGetMessage" INT, "1", NoOp(QUEUE_INDEX), "Queue files that one pull looks at.";

@@ -4,7 +4,7 @@ use std::io;
 
 use ringmq_tuning::advise::{Purpose, Verdict};
 use ringmq_tuning::check::{self, Check};
-use ringmq_tuning::facts::{Facts, Limits};
+use ringmq_tuning::facts::{self, Facts, Limits};
 use ringmq_tuning::probe::Space;
 use ringmq_tuning::{OPEN_FILES, diagnose};
 
@@ -123,6 +123,7 @@ fn a_container_knows_its_limits_and_who_can_change_the_host() {
     assert!(facts.sysctl_read_only && facts.sys_read_only);
     let group = &facts.cgroup;
     assert_eq!((group.version, group.memory, group.pids), (2, Some(1 << 30), Some(40)), "the least on the way up");
+    assert_eq!((facts::memory(&host.root()), facts.memory), (1 << 30, 65_536_000 << 10), "of it and of its host");
     assert_eq!((group.quota, group.cpus.as_deref()), (Some(1.5), Some([2, 3].as_slice())));
 
     let checks = diagnose::cgroup(&facts, 2 << 30, 4);
