@@ -1,12 +1,17 @@
-//! A half message that says it is a copy of another producer's: its end ends itself, and nobody else's transaction.
+//! Half messages that say what is not so: that they are a copy of another producer's, and that they were born long ago.
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::bystander::TOPIC;
+use super::support::disk::Stuck;
 use super::support::eventually;
-use super::support::server::Settings;
+use super::support::server::{Cluster, Make, Settings};
 use super::support::wire::{self, Connection, Outgoing, records};
-use super::{alone, cluster};
+use super::{alone, cluster, strict, support};
+
+const CHECK_TRANSACTION_STATE: i32 = 39;
 
 /// A half message's queue offset and position.
 type Place = (String, i64);
@@ -47,4 +52,33 @@ fn a_half_that_claims_to_be_another_ends_only_itself() {
         (came.len() >= 2).then_some(came)
     });
     assert_eq!(came, [&b"lie"[..], b"honest"]);
+}
+
+#[test]
+fn a_half_that_is_due_before_it_is_on_disk_is_asked_about_as_soon_as_it_is() {
+    let _alone = alone();
+    if !strict() {
+        return support::skip("Apache's broker cannot be given a disk that is stuck");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let stuck = Stuck::not_yet(folder.path());
+    // A check that is put off is not there in time.
+    let properties = vec![("transactionCheckInterval", "86400000".to_owned())];
+    let settings = Settings { env: vec![stuck.env()], properties, ..Settings::default() };
+    let cluster = Cluster::in_folder(folder, Make::Ours, settings);
+    cluster.broker.create_topic(TOPIC, 1);
+    let (mut producer, mut sender) = (cluster.broker.connect(), cluster.broker.connect());
+    let body = json!({
+        "clientID": "late", "consumerDataSet": [], "producerDataSet": [{ "groupName": "late" }],
+    });
+    let reply = producer.call(wire::HEART_BEAT, &[], body.to_string().as_bytes()).unwrap().header;
+    assert_eq!(reply.code, 0, "{:?}", reply.remark);
+    stuck.hold();
+    let (offset, position) = half(&mut sender, "late", b"old", "");
+    stuck.release();
+    let check = producer.next().unwrap().header;
+    assert_eq!(check.code, CHECK_TRANSACTION_STATE);
+    // A check is about a copy of the half, which lies behind it.
+    let asked = (check.number("tranStateTableOffset"), check.number("commitLogOffset"));
+    assert!(asked.0 > offset.parse().unwrap() && asked.1 > position, "{asked:?} of {offset} at {position}");
 }

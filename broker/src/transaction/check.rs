@@ -62,13 +62,14 @@ pub(super) async fn run(node: Rc<Node>, log: Rc<Log>) {
 }
 
 async fn check(node: &Rc<Node>, log: &Rc<Log>, offset: u64, half: Half) -> Result<(), String> {
+    // The clock of its producer may be behind, so that it is due at once.
+    log.readable(half.position).await.map_err(|error| error.to_string())?;
     let record = log.shard.record_at(half.position).await.map_err(|error| error.to_string())?;
     let Some(record) = record else {
-        // Written and not confirmed yet, or dropped by a forced clean-up.
-        let behind = half.position.offset() >= log.shard.stats().start;
-        if behind {
-            return Err("the half is not readable yet".to_owned());
+        if half.position.offset() >= log.shard.stats().start {
+            return Err("there is no half where it was written".to_owned());
         }
+        // A clean-up was forced.
         log.transactions.table.borrow_mut().remove(offset);
         log.transactions.counted(|counts| counts.dropped += 1);
         tracing::warn!(offset, "an open transaction is gone: its half was deleted with its segment");
