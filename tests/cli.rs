@@ -27,7 +27,7 @@ impl Home {
     fn program(&self, name: &Path) -> Command {
         let mut command = Command::new(name);
         command.env("XDG_DATA_HOME", self.path()).env_remove("NAMESRV_ADDR").env_remove("RINGMQ_LOG");
-        command.stdin(Stdio::null());
+        command.env("RINGMQ_TEST_ROOM", "1").stdin(Stdio::null());
         command
     }
 

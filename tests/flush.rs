@@ -64,7 +64,7 @@ impl Folder {
 
 fn bench(words: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringmq"));
-    command.arg("bench").args(words.split_whitespace()).env_remove("NAMESRV_ADDR");
+    command.arg("bench").args(words.split_whitespace()).env_remove("NAMESRV_ADDR").env("RINGMQ_TEST_ROOM", "1");
     command
 }
 
@@ -265,7 +265,7 @@ fn two_running_brokers_are_compared() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ringmq"));
         let store = folder.0.path().join(name);
         command.args(["broker", "--listen", "127.0.0.1", "--port", "0", "--end-with-input", "--shards", "1"]);
-        command.arg("--store").arg(&store).env("XDG_DATA_HOME", folder.0.path());
+        command.arg("--store").arg(&store).env("XDG_DATA_HOME", folder.0.path()).env("RINGMQ_TEST_ROOM", "1");
         let broker = Process::spawn(&mut command);
         let addr = broker.out.wait(PATIENCE, |lines| {
             lines
