@@ -12,12 +12,27 @@ use slab::Slab;
 use crate::time::Instant;
 use crate::uring::clock;
 
+/// Entries that the heap may have beside two for each timer, before it is looked through for those of dropped timers.
+const DROPPED_MAX: usize = 1024;
+
 #[derive(Default)]
 struct Timers {
-    /// Deadline, slot, the slot's generation: an entry whose generation has passed belonged to a dropped timer.
+    /// Deadline, slot, the slot's generation: an entry whose generation has passed belonged to a dropped timer. Most timers
+    /// bound a wait that ends long before them, so these entries would otherwise be all that there is.
     heap: BinaryHeap<Reverse<(Instant, usize, u64)>>,
     slots: Slab<(u64, Option<Waker>)>,
     generation: u64,
+}
+
+impl Timers {
+    fn push(&mut self, deadline: Instant, slot: usize, generation: u64) {
+        if self.heap.len() >= 2 * self.slots.len() + DROPPED_MAX {
+            let slots = &self.slots;
+            self.heap.retain(|Reverse((_, slot, generation))| slots.get(*slot).is_some_and(|(g, _)| g == generation));
+            self.heap.shrink_to(2 * self.slots.len() + DROPPED_MAX);
+        }
+        self.heap.push(Reverse((deadline, slot, generation)));
+    }
 }
 
 thread_local! {
@@ -95,14 +110,14 @@ impl Future for Sleep {
                 let fired = waker.is_none();
                 *waker = Some(cx.waker().clone());
                 if fired {
-                    t.heap.push(Reverse((deadline, slot, generation)));
+                    t.push(deadline, slot, generation);
                 }
                 return;
             }
             t.generation += 1;
             let generation = t.generation;
             let slot = t.slots.insert((generation, Some(cx.waker().clone())));
-            t.heap.push(Reverse((deadline, slot, generation)));
+            t.push(deadline, slot, generation);
             self.slot = Some((slot, generation));
         });
         Poll::Pending
@@ -119,5 +134,53 @@ impl Drop for Sleep {
                 t.slots.remove(slot);
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn heap_len() -> usize {
+        TIMERS.with_borrow(|t| t.heap.len())
+    }
+
+    #[test]
+    fn dropped_timers_take_no_memory_and_the_others_stay() {
+        let mut cx = Context::from_waker(Waker::noop());
+        let kept = clock::monotonic().after(Duration::from_secs(60));
+        let mut stays = pin!(sleep_until(kept));
+        assert!(stays.as_mut().poll(&mut cx).is_pending());
+        for _ in 0..100_000 {
+            let mut dropped = pin!(sleep_until(kept.after(Duration::from_secs(3600))));
+            assert!(dropped.as_mut().poll(&mut cx).is_pending());
+        }
+        assert!(heap_len() <= 4 + DROPPED_MAX, "{} entries for one timer", heap_len());
+        assert_eq!(next_deadline(), Some(kept));
+        assert_eq!(fire(kept), 1);
+    }
+
+    #[test]
+    fn many_timers_at_once_all_fire() {
+        let mut cx = Context::from_waker(Waker::noop());
+        let first = clock::monotonic().after(Duration::from_secs(60));
+        let mut timers: Vec<_> =
+            (0..4 * DROPPED_MAX as u64).map(|i| Box::pin(sleep_until(Instant(first.0 + i)))).collect();
+        for timer in &mut timers {
+            assert!(timer.as_mut().poll(&mut cx).is_pending());
+        }
+        let mut nth = 0;
+        timers.retain(|_| {
+            nth += 1;
+            nth % 8 == 0
+        });
+        let left = timers.len();
+        for _ in 0..8 * DROPPED_MAX {
+            assert!(pin!(sleep_until(first)).as_mut().poll(&mut cx).is_pending());
+        }
+        assert_eq!(fire(Instant(first.0 + 4 * DROPPED_MAX as u64)), left);
     }
 }
