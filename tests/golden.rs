@@ -11,6 +11,8 @@ mod support;
 
 #[path = "golden/begin.rs"]
 mod begin;
+#[path = "golden/checks.rs"]
+mod checks;
 #[path = "golden/compare.rs"]
 mod compare;
 #[path = "golden/delay.rs"]

@@ -243,7 +243,7 @@ impl Scene {
     /// Observes one line of a client's.
     pub(crate) fn observe_line(&mut self, what: &str, line: &Value) {
         let mut members = line.as_object().unwrap().clone();
-        for noise in ["as", "size", "region", "broker", "storeHost"] {
+        for noise in ["as", "size", "region", "broker", "storeHost", "askedMs"] {
             members.remove(noise);
         }
         // The client adds where to read more.

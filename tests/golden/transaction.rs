@@ -19,7 +19,7 @@ scenarios! {
 }
 
 /// Checks that come soon. 4.9 knows whole milliseconds as well.
-const SOON: [(&str, &str); 2] = [("transactionTimeOut", "1000"), ("transactionCheckInterval", "500")];
+pub(crate) const SOON: [(&str, &str); 2] = [("transactionTimeOut", "1000"), ("transactionCheckInterval", "500")];
 /// No checks as long as a scenario runs.
 const LATE: [(&str, &str); 2] = [("transactionTimeOut", "600000"), ("transactionCheckInterval", "600000")];
 

@@ -70,7 +70,7 @@ final class Checked implements TransactionListener {
         String name = new String(message.getBody(), StandardCharsets.UTF_8);
         int question = asked.merge(name, 1, Integer::sum);
         new Line("checked").with("as", name).whole(message)
-            .with("transactionId", message.getTransactionId()).print();
+            .with("transactionId", message.getTransactionId()).with("askedMs", System.currentTimeMillis()).print();
         String[] answers = checks.getOrDefault(name, new String[0]);
         return question <= answers.length ? STATES.get(answers[question - 1]) : LocalTransactionState.UNKNOW;
     }
