@@ -21,6 +21,8 @@ mod delay;
 mod deleted;
 #[path = "golden/groups.rs"]
 mod groups;
+#[path = "golden/moved.rs"]
+mod moved;
 #[path = "golden/names.rs"]
 mod names;
 #[path = "golden/pulls.rs"]

@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use ringmq_engine::{ReadBatch, ReadStatus};
+use ringmq_engine::QueueOffset;
 use ringmq_protocol::body::MessageQueue;
 use ringmq_protocol::json::to_vec;
 use ringmq_protocol::{names, properties};
@@ -18,11 +18,8 @@ use crate::put;
 /// Least time between two events of one executor.
 const PERIOD: Duration = Duration::from_millis(100);
 
-/// Tells of a pull that was sent to another offset, if it is time for an event.
-pub fn tell(node: &Rc<Node>, job: &PullJob, batch: &ReadBatch) {
-    if !matches!(batch.status, ReadStatus::OffsetTooSmall | ReadStatus::OffsetOverflowBadly) || job.reset.is_some() {
-        return;
-    }
+/// Tells of a pull that is sent on to the offset `next`, if it is time for an event.
+pub fn tell(node: &Rc<Node>, job: &PullJob, next: QueueOffset) {
     let at = now();
     if node.moved_told.get().is_some_and(|last| at.since(last) < PERIOD) {
         return;
@@ -36,10 +33,12 @@ pub fn tell(node: &Rc<Node>, job: &PullJob, batch: &ReadBatch) {
         queue_id: job.queue_id,
     };
     let host = node.settings.store_host;
-    let body = body(group, &queue, job.offset, i64::try_from(batch.next.0).unwrap_or(i64::MAX));
+    let body = body(group, &queue, job.offset, i64::try_from(next.0).unwrap_or(i64::MAX));
     let mut event = Message::own(names::OFFSET_MOVED_EVENT, 0, host, wall_ms(), body);
     event.set(properties::TAGS, group);
     event.set(properties::KEYS, group);
+    // RocketMQ's events carry it.
+    event.set(properties::DELAY, "0");
     let node = Rc::clone(node);
     spawn("tell of a moved offset", async move {
         if let Err(error) = put::put(&node, &topic, event).await {

@@ -306,7 +306,10 @@ fn respond(node: &Rc<Node>, job: &PullJob, batch: &ReadBatch) {
     if job.to.oneway {
         return;
     }
-    moved::tell(node, job, batch);
+    // Where an administrator sent a group to is no news to him.
+    if job.reset.is_none() && code_of(batch.status, job.offset) == ResponseCode::PULL_OFFSET_MOVED {
+        moved::tell(node, job, batch.next);
+    }
     let shard = job.to.conn.shard();
     let answered = PullJob { found: batch.records.len(), found_bytes: batch.bytes, ..job.clone() };
     if shard == node.me() {
