@@ -13,6 +13,8 @@ scenarios! {
 }
 
 const EVENTS: &str = "OFFSET_MOVED_EVENT";
+/// PULL_OFFSET_MOVED
+const MOVED: i32 = 21;
 
 fn offsets_that_moved(setup: Setup) -> Scene {
     let mut scene = setup.start(&[]);
@@ -58,6 +60,3 @@ fn offsets_that_moved(setup: Setup) -> Scene {
     }
     scene
 }
-
-/// PULL_OFFSET_MOVED
-const MOVED: i32 = 21;
