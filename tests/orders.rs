@@ -1,6 +1,6 @@
 //! The order and payment flow of `docs/guide/orders.md`: seven services in Java on the unmodified client, each a process
-//! with its own database, customers that never give up, and `kill -9` of a service or of the broker exactly at a step.
-//! In the end the books must balance.
+//! with its own database, customers that never give up, `kill -9` of a service or of the broker exactly at a step, and
+//! databases that fail for a time. In the end the books must balance.
 //!
 //! `RINGMQ_ORDERS_ROUNDS` says how many kills (2: the broker, then a service), `RINGMQ_ORDERS_SEED` repeats a run's,
 //! `RINGMQ_ORDERS_PER_ROUND` how many orders each (17), `RINGMQ_ORDERS_CLIENT` the client's version (4.9.8).
@@ -75,8 +75,12 @@ fn the_books_balance_after_kills() {
         }
         told.extend(customers.leave());
     }
-    // While a JVM starts again every order may be refused; these meet a whole shop, so that each case comes.
+    // While a JVM starts again every order may be refused; these meet a whole shop, so that each case comes. Two of its
+    // databases fail for longer than a message may be refused.
+    shop.break_databases();
     told.extend(Customers::come(shop.doors(), rounds, per_round).leave());
+    shop.wait_tried_often();
+    shop.mend_databases();
 
     shop.wait_until_settled(told.len(), SETTLED);
     let dead_letters = shop.dead_letters();

@@ -12,14 +12,17 @@ use super::kills::Kill;
 use super::queues;
 use super::support::process::Process;
 use super::support::server::{Cluster, Flush, Settings};
-use super::support::wire::Connection;
+use super::support::wire::{self, Connection};
 use super::support::{eventually, java, ports};
 
 const SERVICES: [&str; 7] = ["stock", "coupon", "balance", "payment", "points", "log", "order"];
 
-/// Retries wait for levels 3, 4 and 5, the time to pay is level 6.
-const DELAY_LEVELS: &str = "1s 5s 1s 1s 1s 8s";
-const UNPAID_LEVEL: &str = "6";
+/// The time to pay is level 2, retries wait for the levels behind it.
+const DELAY_LEVELS: &str = "1s 8s 1s 1s 1s 1s";
+const UNPAID_LEVEL: &str = "2";
+
+/// More often than a message may be refused.
+const MANY_TRIES: i32 = 6;
 
 /// How long a JVM may take to start on a busy machine, and a step until some customer gets there.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -124,6 +127,40 @@ impl Shop {
     pub(crate) fn kill_broker(&mut self) {
         self.cluster.broker.kill();
         self.cluster.broker.restart();
+    }
+
+    /// From here on no points can be written, and what was taken from the stock cannot be given back.
+    pub(crate) fn break_databases(&mut self) {
+        for (service, change) in [("points", "INSERT ON points"), ("stock", "UPDATE ON deductions")] {
+            self.change(
+                service,
+                &format!("CREATE TRIGGER broken BEFORE {change} BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"),
+            );
+        }
+    }
+
+    pub(crate) fn mend_databases(&mut self) {
+        for service in ["points", "stock"] {
+            self.change(service, "DROP TRIGGER broken");
+        }
+    }
+
+    /// A service never leaves its database to another writer, so it has to do it.
+    fn change(&mut self, service: &str, statement: &str) {
+        let service = self.services.get_mut(service).unwrap();
+        service.said = service.process.out.all().len();
+        service.process.say(&format!("sql {statement}"));
+        service.wait_line("changed");
+    }
+
+    /// Waits until both have failed more often than a message may be refused.
+    pub(crate) fn wait_tried_often(&self) {
+        let mut broker = self.cluster.broker.connect();
+        for group in ["points_group", "stock_group"] {
+            eventually(&format!("{group} has tried often"), PATIENCE, || {
+                (wire::most_tries(&mut broker, group) >= MANY_TRIES).then_some(())
+            });
+        }
     }
 
     /// Waits until nothing is under way: no message, no promise to send one, no order in between.

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use super::support::database::Broken;
 use super::support::process::Process;
-use super::support::root;
-use super::support::server::Flush;
+use super::support::server::{Cluster, Flush, Settings};
+use super::support::{eventually, root, wire};
 use super::{PATIENCE, alone, cluster, cluster_with};
 
 /// How long a shop may take until nothing is under way any more: retries, times to pay, transactions asked about.
@@ -92,6 +93,34 @@ fn the_books_of_the_order_example_balance() {
         assert!(printed.lines().any(|line| line.ends_with(&format!(": {case}"))), "nobody was told {case}: {printed}");
     }
     assert!(printed.contains(" 2 dead letters"), "{printed}");
+}
+
+#[test]
+fn the_books_of_the_order_example_balance_after_databases_failed_for_a_time() {
+    let _alone = alone();
+    build();
+    // The time to pay is level 2, retries of what failed wait for the levels behind it.
+    let properties = vec![("messageDelayLevel", "1s 5s 1s 1s 1s 1s".to_owned())];
+    let cluster = Cluster::start(Settings { flush: Flush::Sync, properties, ..Settings::default() });
+    let folder = cluster.folder.path().join("shop");
+    let mut shop =
+        Process::spawn(Command::new(program("orders")).args([cluster.namesrv(), folder.to_str().unwrap(), "200"]));
+    let answered = shop.out.wait(PATIENCE, |lines| (lines.len() >= 10).then_some(()));
+    assert!(answered.is_some(), "{}", shop.transcript());
+    let broken = [
+        Broken::new(&folder.join("points.db"), "INSERT ON points"),
+        Broken::new(&folder.join("stock.db"), "UPDATE ON deductions"),
+    ];
+    let mut broker = cluster.broker.connect();
+    for group in ["points_group", "stock_group"] {
+        // More often than a message may be refused.
+        let often = || (wire::most_tries(&mut broker, group) >= 6).then_some(());
+        eventually(&format!("{group} has tried often"), PATIENCE, often);
+    }
+    broken.into_iter().for_each(Broken::mend);
+    let ended = shop.wait(SETTLED + PATIENCE);
+    assert!(ended.success(), "{}", shop.transcript());
+    assert!(shop.out.all().iter().any(|line| line == "the books balance"), "{}", shop.transcript());
 }
 
 #[test]

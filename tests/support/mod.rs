@@ -4,6 +4,7 @@
 //! the frames, headers and records are read and written a second time in `wire`, in the plainest way.
 
 pub(crate) mod clock;
+pub(crate) mod database;
 pub(crate) mod dice;
 pub(crate) mod disk;
 pub(crate) mod java;

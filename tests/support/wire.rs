@@ -338,6 +338,18 @@ pub(crate) struct Record {
     pub(crate) properties: String,
 }
 
+/// How often the message of a group that comes again most often has been handed back; 0 where none has.
+pub(crate) fn most_tries(connection: &mut Connection, group: &str) -> i32 {
+    let (mut most, mut next) = (0, 0);
+    loop {
+        let reply = connection.call(PULL_MESSAGE, &pull(&format!("%RETRY%{group}"), 0, next, 32, 0), &[]).unwrap();
+        let found = if reply.header.code == 0 { records(&reply.body) } else { Vec::new() };
+        let Some(last) = found.last() else { return most };
+        next = last.queue_offset + 1;
+        most = found.iter().map(|record| record.reconsume_times).fold(most, i32::max);
+    }
+}
+
 /// The records of a pull's reply.
 pub(crate) fn records(mut bytes: &[u8]) -> Vec<Record> {
     let mut found = Vec::new();

@@ -92,7 +92,7 @@ const WRONG: [(&str, &str); 13] = [
         "SELECT message_key FROM consume_log c WHERE (status = 'DEAD') <> (group_name = 'points_group'
             AND message_key IN (SELECT id FROM orders.orders WHERE user_id = 'frozen'))",
     ),
-    ("tried more often than it may be", "SELECT message_key FROM consume_log WHERE retries > 3"),
+    ("refused more often than it may be", "SELECT message_key FROM consume_log WHERE refusals > 4"),
 ];
 
 const FIGURES: &str = "SELECT

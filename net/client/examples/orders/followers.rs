@@ -7,6 +7,7 @@ use ringmq_client::{NameServers, PushConsumer};
 use rusqlite::Transaction;
 
 use crate::Result;
+use crate::consume_log::Refusal;
 use crate::messages::{CREATED, Order, PAYMENT, Payment};
 use crate::service::Service;
 
@@ -26,7 +27,7 @@ const NOTICES: &str = "CREATE TABLE IF NOT EXISTS notices (
 pub(crate) fn points(folder: &Path, names: &NameServers) -> Result<PushConsumer> {
     let give = |transaction: &Transaction<'_>, _: &str, paid: &Payment| {
         if paid.user == FROZEN {
-            return Err(format!("the points of {FROZEN} are frozen").into());
+            return Err(Refusal(format!("the points of {FROZEN} are frozen")).into());
         }
         let row = (&paid.order, &paid.user, paid.cents / CENTS_A_POINT);
         transaction.execute("INSERT INTO points (order_id, user_id, points) VALUES (?, ?, ?)", row)?;

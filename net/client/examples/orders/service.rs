@@ -8,14 +8,14 @@ use rusqlite::Transaction;
 use serde::de::DeserializeOwned;
 
 use crate::Result;
-use crate::consume_log::{self, RETRIES_MAX};
+use crate::consume_log::{self, Outcome};
 use crate::database::Database;
 use crate::outbox::{self, Outbox};
 
 /// A service changes one row at a time; more threads would only wait for each other.
 const THREADS: usize = 2;
 
-/// The broker's delay level of a message that is to come again: RocketMQ's first one is a second.
+/// The broker's delay level of a message that was refused: RocketMQ's first one is a second.
 const RETRY_LEVEL: u8 = 1;
 
 #[derive(Debug, Clone)]
@@ -55,18 +55,19 @@ impl Service {
                 change(transaction, message.tag().unwrap_or_default(), &body)
             });
             match done {
-                Ok(true) => Consumed::Done,
-                Ok(false) => Consumed::LaterAt(RETRY_LEVEL),
+                Ok(Outcome::Done) => Consumed::Done,
+                Ok(Outcome::Refused) => Consumed::LaterAt(RETRY_LEVEL),
+                Ok(Outcome::Failed) => Consumed::Later,
+                Ok(Outcome::Dead) => Consumed::DeadLetter,
                 Err(error) => {
                     eprintln!("{group}: the database does not take {}: {error}", message.msg_id());
-                    Consumed::LaterAt(RETRY_LEVEL)
+                    Consumed::Later
                 }
             }
         };
         let mut options = PushOptions::new(group).subscribe(topic, tags);
         options.start_at = StartAt::First;
         options.threads = THREADS;
-        options.reconsume_max = Some(RETRIES_MAX);
         Ok(PushConsumer::start(options, self.names(), listener)?)
     }
 }

@@ -14,12 +14,19 @@ final class ConsumeLog {
             tag TEXT NOT NULL,
             message_key TEXT NOT NULL,
             status TEXT NOT NULL CHECK (status IN ('DONE', 'FAILED', 'DEAD')),
-            retries INTEGER NOT NULL,
+            refusals INTEGER NOT NULL,
             reason TEXT NOT NULL,
             PRIMARY KEY (group_name, tag, message_key))""";
 
-    /** A message that failed is tried so many times more; then it is dead, and the broker keeps it as a dead letter. */
-    static final int RETRIES_MAX = 3;
+    /** A message that was refused so often is dead, and the broker keeps it as a dead letter. */
+    private static final int REFUSALS_MAX = 4;
+
+    /** What is to become of a message. */
+    enum Outcome {
+        DONE,
+        AGAIN,
+        DEAD
+    }
 
     interface Change {
         void make(Transaction transaction, Form body) throws Exception;
@@ -37,47 +44,58 @@ final class ConsumeLog {
         this.steps = steps;
     }
 
-    /** Makes the change unless it has been made; false asks for the message again. */
-    boolean once(Receipt receipt, Form body, Change change) throws Exception {
+    /** Makes the change unless it has been made. */
+    Outcome once(Receipt receipt, Form body, Change change) throws Exception {
         try {
-            boolean done = database.transaction(transaction -> {
+            Outcome outcome = database.transaction(transaction -> {
                 Optional<Row> known = find(transaction, receipt);
-                if (known.isPresent() && !known.get().text("status").equals("FAILED")) {
-                    return known.get().text("status").equals("DONE");
+                if (isFinal(known)) {
+                    return Outcome.valueOf(known.get().text("status"));
                 }
                 change.make(transaction, body);
-                write(transaction, receipt, "DONE", known.map(row -> row.number("retries") + 1).orElse(0L), "");
+                write(transaction, receipt, "DONE", refusals(known), "");
                 steps.reached("changed");
-                return true;
+                return Outcome.DONE;
             });
             steps.reached("consumed");
-            return done;
+            return outcome;
         } catch (Exception e) {
-            database.transaction(transaction -> {
-                fail(transaction, receipt, e);
-                return null;
-            });
-            return false;
+            return database.transaction(transaction -> fail(transaction, receipt, e));
         }
     }
 
-    private static void fail(Transaction transaction, Receipt receipt, Exception reason) throws SQLException {
-        long retries = find(transaction, receipt).map(row -> row.number("retries") + 1).orElse(0L);
-        String status = retries < RETRIES_MAX ? "FAILED" : "DEAD";
-        write(transaction, receipt, status, retries, String.valueOf(reason.getMessage()));
+    /** Only a refusal counts. What fails for another reason, such as a full disk, is not the message's fault. */
+    private static Outcome fail(Transaction transaction, Receipt receipt, Exception reason) throws SQLException {
+        Optional<Row> known = find(transaction, receipt);
+        if (isFinal(known)) {
+            // It was looking that failed.
+            return Outcome.valueOf(known.get().text("status"));
+        }
+        long refusals = refusals(known) + (reason instanceof Refusal ? 1 : 0);
+        boolean dead = refusals >= REFUSALS_MAX;
+        write(transaction, receipt, dead ? "DEAD" : "FAILED", refusals, String.valueOf(reason.getMessage()));
+        return dead ? Outcome.DEAD : Outcome.AGAIN;
+    }
+
+    private static boolean isFinal(Optional<Row> known) {
+        return known.isPresent() && !known.get().text("status").equals("FAILED");
+    }
+
+    private static long refusals(Optional<Row> known) {
+        return known.map(row -> row.number("refusals")).orElse(0L);
     }
 
     private static Optional<Row> find(Transaction transaction, Receipt receipt) throws SQLException {
         return transaction.row(
-            "SELECT status, retries FROM consume_log WHERE group_name = ? AND tag = ? AND message_key = ?",
+            "SELECT status, refusals FROM consume_log WHERE group_name = ? AND tag = ? AND message_key = ?",
             receipt.group(), receipt.tag(), receipt.key());
     }
 
-    private static void write(Transaction transaction, Receipt receipt, String status, long retries, String reason)
+    private static void write(Transaction transaction, Receipt receipt, String status, long refusals, String reason)
         throws SQLException {
         transaction.change("""
-            INSERT INTO consume_log (group_name, tag, message_key, status, retries, reason) VALUES (?, ?, ?, ?, ?, ?)
-            ON CONFLICT DO UPDATE SET status = excluded.status, retries = excluded.retries, reason = excluded.reason""",
-            receipt.group(), receipt.tag(), receipt.key(), status, retries, reason);
+            INSERT INTO consume_log (group_name, tag, message_key, status, refusals, reason) VALUES (?, ?, ?, ?, ?, ?)
+            ON CONFLICT DO UPDATE SET status = excluded.status, refusals = excluded.refusals, reason = excluded.reason""",
+            receipt.group(), receipt.tag(), receipt.key(), status, refusals, reason);
     }
 }

@@ -23,7 +23,7 @@ final class PointsService {
         String frozen = service.options.text("frozen");
         service.consume(Groups.POINTS, Topics.PAYMENT, Map.of("PAID", (transaction, body) -> {
             if (body.text("user").equals(frozen)) {
-                throw new IllegalStateException("the points of " + frozen + " are frozen");
+                throw new Refusal("the points of " + frozen + " are frozen");
             }
             give(transaction, body);
         }));

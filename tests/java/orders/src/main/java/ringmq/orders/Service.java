@@ -19,6 +19,8 @@ final class Service {
     /** A client that has lost its broker makes itself known to the next one with a heartbeat. */
     private static final int HEARTBEAT_MS = 2_000;
     private static final int PERSIST_OFFSETS_MS = 1_000;
+    /** No delay, but the broker's sign that a message that is handed back goes to the dead letters at once. */
+    private static final int DEAD_LETTER = -1;
 
     final Options options;
     final Steps steps;
@@ -61,19 +63,24 @@ final class Service {
         consumer.subscribe(topic, String.join(" || ", changes.keySet()));
         consumer.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
             // One at a time, as the client gives them unless told otherwise.
-            boolean done = messages.stream().allMatch(message -> done(group, message, changes.get(message.getTags())));
-            return done ? ConsumeConcurrentlyStatus.CONSUME_SUCCESS : ConsumeConcurrentlyStatus.RECONSUME_LATER;
+            MessageExt message = messages.get(0);
+            ConsumeLog.Outcome outcome = outcome(group, message, changes.get(message.getTags()));
+            if (outcome == ConsumeLog.Outcome.DEAD) {
+                context.setDelayLevelWhenNextConsume(DEAD_LETTER);
+            }
+            return outcome == ConsumeLog.Outcome.DONE
+                ? ConsumeConcurrentlyStatus.CONSUME_SUCCESS : ConsumeConcurrentlyStatus.RECONSUME_LATER;
         });
         consumer.start();
     }
 
-    private boolean done(String group, MessageExt message, ConsumeLog.Change change) {
+    private ConsumeLog.Outcome outcome(String group, MessageExt message, ConsumeLog.Change change) {
         try {
             ConsumeLog.Receipt receipt = new ConsumeLog.Receipt(group, message.getTags(), message.getKeys());
             return log.once(receipt, Form.parse(message.getBody()), change);
         } catch (Exception e) {
             System.err.println("the consume log cannot be written: " + e);
-            return false;
+            return ConsumeLog.Outcome.AGAIN;
         }
     }
 
@@ -83,8 +90,6 @@ final class Service {
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
         consumer.setConsumeThreadMin(2);
         consumer.setConsumeThreadMax(2);
-        // After as many tries as the consume log allows, the broker makes it a dead letter.
-        consumer.setMaxReconsumeTimes(ConsumeLog.RETRIES_MAX);
         return consumer;
     }
 

@@ -30,13 +30,13 @@ public final class Shop {
             default -> throw new IllegalArgumentException("there is no service " + args[0]);
         }
         System.out.println("ready");
-        obey(steps);
+        obey(steps, service.database);
         // The client's threads are no daemons.
         System.exit(0);
     }
 
-    /** Holds at steps and lets go as told, until there is nobody left to tell. */
-    private static void obey(Steps steps) throws Exception {
+    /** Holds at steps, lets go and changes the database as told, until there is nobody left to tell. */
+    private static void obey(Steps steps, Database database) throws Exception {
         BufferedReader input = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
         for (String line = input.readLine(); line != null; line = input.readLine()) {
             if (line.startsWith("hold ")) {
@@ -44,6 +44,10 @@ public final class Shop {
                 System.out.println("armed");
             } else if (line.equals("go on")) {
                 steps.goOn();
+            } else if (line.startsWith("sql ")) {
+                String statement = line.substring("sql ".length());
+                database.transaction(transaction -> transaction.change(statement));
+                System.out.println("changed");
             }
         }
     }
