@@ -148,7 +148,6 @@ impl Log {
         spawn("settle", settle(Rc::clone(node), Rc::clone(&log))).detach();
         spawn("retry parked sends", retry_parked(Rc::clone(node), Rc::clone(&log))).detach();
         spawn("deadlines", watch_deadlines(Rc::clone(node), Rc::clone(&log))).detach();
-        spawn("retention", retention::run(Rc::clone(node), Rc::clone(&log))).detach();
         log
     }
 

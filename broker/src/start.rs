@@ -26,7 +26,7 @@ use crate::mail::Mail;
 use crate::node::{CONTROL, Node};
 use crate::offset::OffsetTable;
 use crate::settings::{Current, Settings};
-use crate::{delay, timer, transaction};
+use crate::{delay, retention, timer, transaction};
 
 /// What executors tell each other at start and stop.
 #[derive(Debug)]
@@ -239,6 +239,8 @@ async fn take_up(node: &Rc<Node>, progress: &Progress) -> Result<(), String> {
         transactions.map_err(|e| format!("log shard {number}: its open transactions cannot be read: {e}"))?;
         delay::start(node, number, &log, at);
         timer::start(node, &log, progress.timers.get(&number).copied().unwrap_or(0));
+        // Only now it can ask from where on the log is still needed.
+        spawn("retention", retention::run(Rc::clone(node), log)).detach();
     }
     Ok(())
 }

@@ -110,6 +110,8 @@ pub(crate) struct BrokerConfig {
     pub(crate) max_transfer_bytes: u32,
     pub(crate) max_transfer_count: u32,
     pub(crate) access_message_in_memory_max_percent: u32,
+    /// Names of keys.
+    pub(crate) config_black_list: Vec<String>,
     pub(crate) message_index_enable: bool,
     pub(crate) max_msgs_num_batch: u32,
     pub(crate) default_query_max_num: u32,
@@ -273,6 +275,7 @@ fn read_broker(read: &mut Reader<'_>) -> BrokerConfig {
         max_transfer_bytes: read.number("maxTransferBytesOnMessageInMemory"),
         max_transfer_count: read.number("maxTransferCountOnMessageInMemory"),
         access_message_in_memory_max_percent: read.number("accessMessageInMemoryMaxRatio"),
+        config_black_list: read.text("configBlackList").split(';').map(|name| name.trim().to_owned()).collect(),
         message_index_enable: read.bool("messageIndexEnable"),
         max_msgs_num_batch: read.number("maxMsgsNumBatch"),
         default_query_max_num: read.number("defaultQueryMaxNum"),

@@ -84,7 +84,11 @@ impl Source for Live {
         let mut sources = self.sources.clone();
         let (name, mut content) = sources.file.take().unwrap_or_else(|| ("updateBrokerConfig".to_owned(), Vec::new()));
         let mut takes = Vec::new();
+        let kept = before.broker().config_black_list;
         for (key, value) in &asked {
+            if kept.iter().any(|kept| kept == key.name) {
+                return Err(format!("{} is on the configBlackList: change it in the file and restart", key.name));
+            }
             let setting = before.get(key.name);
             match LIVE.iter().find(|(name, _)| *name == key.name) {
                 Some((_, take)) => takes.push(take),

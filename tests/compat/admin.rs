@@ -185,7 +185,8 @@ fn configured(client: &Client, cluster: &Cluster, key: &str) -> String {
 }
 
 fn the_configuration_is_changed_while_the_broker_runs(version: &'static str) {
-    let mut cluster = Cluster::start(Settings::default());
+    let properties = vec![("configBlackList", "configBlackList;brokerConfigPath;maxMsgsNumBatch".to_owned())];
+    let mut cluster = Cluster::start(Settings { properties, ..Settings::default() });
     cluster.broker.create_topic("counted", 4);
     let client = cluster.client(version);
     let namesrv = cluster.namesrv().to_owned();
@@ -213,6 +214,8 @@ fn the_configuration_is_changed_while_the_broker_runs(version: &'static str) {
             ("flushDiskType", "SYNC_FLUSH", "is read when the broker starts"),
             ("fileReserveTime", "24", "did you mean fileReservedTime?"),
             ("fileReservedTime", "long", "it takes"),
+            ("maxMsgsNumBatch", "8", "is on the configBlackList"),
+            ("configBlackList", "", "is on the configBlackList"),
             ("sendThreadPoolQueueCapacity", "1", "changes nothing here"),
         ] {
             let refused = client.mqadmin_refused(&asked(key, value));

@@ -78,6 +78,7 @@ impl Rolling {
 pub async fn roll(node: &Rc<Node>, log: &Rc<Log>, before: u64, segments: &[SegmentInfo]) -> Rolling {
     let mut rolling = Rolling { free: before, failed: None, left: BTreeMap::new() };
     let Some(queue_id) = own_queue(node, names::TIMER_TOPIC, u16::from(log.shard.id().get()), 0) else {
+        rolling.failed = Some(format!("topic {} is not known here", names::TIMER_TOPIC));
         return rolling;
     };
     let mut offset = log.shard.min_offset(names::TIMER_TOPIC, queue_id);

@@ -163,7 +163,7 @@ keys! {
     "recallMessageEnable" Bool, "false", Honoured, "Whether a delayed message can be recalled.";
     "allowRecallWhenBrokerNotWriteable" Bool, "true", Honoured, "Whether that works while the broker refuses sends.";
     "storeReplyMessageEnable" Bool, "true", Honoured, "Whether replies are stored beside being pushed to who waits for them.";
-    "regionId" Text, "DefaultRegion", NotBuilt("message trace"), "Region named in traces.";
+    "regionId" Text, "DefaultRegion", NotBuilt("a region of its own"), "Region named in traces.";
     "validateSystemTopicWhenUpdateTopic" Bool, "true", NoOp("system topics are always protected"), "Whether system topics are protected against changes.";
     "enableCreateSysGroup" Bool, "true", NoOp("system groups exist from the start"), "Whether system groups may be created.";
     "useStaticSubscription" Bool, "false", NotBuilt("subscriptions kept in group configurations"), "Whether subscriptions are part of the group configuration.";
@@ -181,7 +181,7 @@ keys! {
     "isolateLogEnable" Bool, "false", NoOp(OLD_LOGS), "Whether each broker of a container has logs of its own.";
     "messageStorePlugIn" Text, "<none>", NoOp("the store is built in"), "Classes that wrap the store.";
     "configManagerVersion" Text, "V1", NoOp("tables are kept as RocketMQ's JSON files"), "Form of the tables: V1 is JSON.";
-    "configBlackList" Text, "configBlackList;brokerConfigPath", NoOp("no request changes the configuration"), "Keys that cannot be changed by a request.";
+    "configBlackList" Text, "configBlackList;brokerConfigPath", Honoured, "Keys that cannot be changed by a request, separated by semicolons.";
     "brokerConfigPath" Path, "<the file given with -c>", NoOp("it is the file given with -c"), "File that changed keys are written to.";
     "rocketmqHome" Path, "<the environment's ROCKETMQ_HOME>", NoOp("nothing is read from an installation folder"), "Installation folder.";
     "isBrokerContainer" Bool, "false", NotBuilt("broker containers"), "Whether the process holds several brokers.";
