@@ -10,7 +10,7 @@ use std::time::Duration;
 use ringmq_net::ConnId;
 use ringmq_rt::sync::Event;
 use ringmq_rt::time::{now, sleep};
-use ringmq_rt::{fs, spawn, wall_ms};
+use ringmq_rt::{fs, spawn, step, wall_ms};
 
 use crate::announce::Announcer;
 use crate::control::{Changes, Control};
@@ -389,6 +389,7 @@ impl ControlShard {
         if let Err(refusal) = result {
             tracing::warn!(group, topic, queue_id, %refusal, "a consumer offset was not stored");
         }
+        step!("offset_noted:{}", topic);
     }
 
     /// Creates the topic of a send, if the rules allow.

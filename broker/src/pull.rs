@@ -12,8 +12,8 @@ use ringmq_protocol::header::{Names, PullHeader};
 use ringmq_protocol::properties::{perm, pull_flag};
 use ringmq_rt::buf::aligned_bytes;
 use ringmq_rt::net::Outbox;
-use ringmq_rt::spawn;
 use ringmq_rt::time::{Instant, now};
+use ringmq_rt::{spawn, step};
 
 use crate::deferred;
 use crate::filter::{self, Chosen, Selection};
@@ -158,6 +158,7 @@ fn commit(node: &Rc<Node>, group: &str, header: &PullHeader, job: &PullJob) {
     if pull_flag::has_commit_offset(header.sys_flag) && header.commit_offset >= 0 {
         let topic = job.topic.config.topic_name.as_str().into();
         let (queue_id, offset) = (job.queue_id, header.commit_offset);
+        step!("offset_asked");
         node.tell(CONTROL, Mail::Commit { group: group.into(), topic, queue_id, offset });
     }
 }
@@ -336,6 +337,7 @@ pub fn pulled(node: &Rc<Node>, job: PullJob, write: impl FnOnce(&mut Outbox)) {
                 node.traffic.got(topic, group, job.found as u64, job.found_bytes);
             }
             node.write_local(job.to, write);
+            step!("pull_answered");
         }
         None => {}
     }

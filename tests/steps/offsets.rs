@@ -27,9 +27,32 @@ fn committed(victim: &Victim) -> i64 {
     reply.header.number("offset")
 }
 
+/// A pull of everything from `from` on which says that the group has come so far: the offsets that it brings, if it is
+/// answered.
+fn pull(connection: &mut Connection, from: i64) -> Option<Vec<i64>> {
+    let mut ext = wire::pull(TOPIC, 0, from, 32, 0);
+    for (key, value) in &mut ext {
+        match *key {
+            "consumerGroup" => *value = GROUP.to_owned(),
+            "commitOffset" => *value = from.to_string(),
+            // With an offset to commit, and its own subscription.
+            "sysFlag" => *value = "5".to_owned(),
+            _ => {}
+        }
+    }
+    let reply = connection.call(wire::PULL_MESSAGE, &ext, &[]).ok()?;
+    assert!([0, 19].contains(&reply.header.code), "{:?}", reply.header);
+    Some(wire::records(&reply.body).iter().map(|record| record.queue_offset).collect())
+}
+
 /// A broker with messages, and a group that has come to 5, which is saved by an orderly stop.
 fn at_five(at: At, interval: &'static str) -> Victim {
-    let mut victim = Victim::start(At("nothing", 1), 1, &[("flushConsumerOffsetInterval", interval)]);
+    at_five_of(1, at, interval)
+}
+
+/// The same with so many log shards.
+fn at_five_of(shards: u32, at: At, interval: &'static str) -> Victim {
+    let mut victim = Victim::start(At("nothing", 1), shards, &[("flushConsumerOffsetInterval", interval)]);
     let mut connection = victim.connect();
     for name in names("read", MESSAGES) {
         send(&mut connection, &name, "").unwrap();
@@ -94,5 +117,69 @@ fn a_kill_takes_back_no_more_commits_than_were_not_saved() {
         assert!(commit(&mut victim.connect(), 7));
         victim.again(At("nothing", 1));
         assert_eq!(committed(&victim), 7);
+    });
+}
+
+const RIDING: &[At] = &[
+    At("offset_asked", 1),
+    At("offset_asked", 3),
+    At("offset_noted:steps_topic", 1),
+    At("offset_noted:steps_topic", 3),
+    At("pull_answered", 1),
+    At("pull_answered", 5),
+];
+
+/// Commits that ride on pulls, with the queue, the connection and the tables on one core and on two.
+#[test]
+fn a_kill_takes_back_the_commits_that_rode_on_pulls_and_the_messages_come_again() {
+    for shards in [1, 2] {
+        each(RIDING, |at| {
+            let mut victim = at_five_of(shards, at, NEVER);
+            let mut connection = victim.connect();
+            let end = i64::try_from(MESSAGES).unwrap();
+            let answered = (6..=end).take_while(|offset| {
+                let found = pull(&mut connection, *offset);
+                found.is_some_and(|found| {
+                    assert_eq!(found, (*offset..end).collect::<Vec<_>>());
+                    true
+                })
+            });
+            assert!(answered.count() < MESSAGES - 6, "it did not die of a pull");
+            victim.bury();
+            victim.restart();
+            // What was saved is in force, and everything behind it comes again, once.
+            assert_eq!(committed(&victim), 5);
+            let mut connection = victim.connect();
+            assert_eq!(pull(&mut connection, 5), Some((5..end).collect()));
+            assert_eq!(pull(&mut connection, end), Some(Vec::new()));
+            victim.again(At("nothing", 1));
+            assert_eq!(committed(&victim), end, "what rode on a pull is saved");
+        });
+    }
+}
+
+/// The saves of what came with pulls: the file has the old offset or the new one, and no other.
+const RIDING_SAVED: &[At] = &[
+    At("file_written:consumerOffset.json", 1),
+    At("file_bak_removed:consumerOffset.json", 1),
+    At("file_bak_kept:consumerOffset.json", 1),
+    At("file_renamed:consumerOffset.json", 1),
+    At("file_flushed:consumerOffset.json", 1),
+];
+
+#[test]
+fn a_commit_that_rode_on_a_pull_survives_a_kill_once_it_is_saved() {
+    each(RIDING_SAVED, |at| {
+        let mut victim = at_five(at, "100");
+        // The kill may come before the answer.
+        let found = pull(&mut victim.connect(), 9);
+        assert!(found.is_none_or(|found| found.first() == Some(&9)));
+        victim.bury();
+        victim.restart();
+        let is_new = at.0.starts_with("file_renamed") || at.0.starts_with("file_flushed");
+        let saved = if is_new { 9 } else { 5 };
+        assert_eq!(committed(&victim), saved);
+        let end = i64::try_from(MESSAGES).unwrap();
+        assert_eq!(pull(&mut victim.connect(), saved), Some((saved..end).collect()), "nothing behind it is lost");
     });
 }
