@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::scenarios;
 use super::scene::{Scene, Setup, told};
+use super::support::wire;
 use super::transaction::SOON;
 
 scenarios! {
@@ -11,6 +12,7 @@ scenarios! {
     halves_with_odd_immunity_times
     halves_that_are_immune_to_all_checks
     halves_asked_about_as_often_as_by_default
+    halves_of_a_producer_that_is_gone
 }
 
 const IMMUNITY: &str = "p.CHECK_IMMUNITY_TIME_IN_SECONDS";
@@ -121,12 +123,7 @@ fn halves_asked_about_as_often_as_by_default(setup: Setup) -> Scene {
     send(&mut scene, "m", "unknown", &[]);
     let line = parked(&mut scene, "m");
     scene.observe("parked", &line);
-    scene.answer(
-        "how many are parked",
-        super::support::wire::GET_MAX_OFFSET,
-        &[("topic", PARKED), ("queueId", "0")],
-        &[],
-    );
+    scene.answer("how many are parked", wire::GET_MAX_OFFSET, &[("topic", PARKED), ("queueId", "0")], &[]);
     // Another one is asked about: by then the parked one would have been, too.
     send(&mut scene, "another", "unknown,commit", &[]);
     scene.wait("another", "checked", 2);
@@ -134,5 +131,21 @@ fn halves_asked_about_as_often_as_by_default(setup: Setup) -> Scene {
     let counts: Vec<_> = questions.iter().map(|line| line["properties"]["TRANSACTION_CHECK_TIMES"].clone()).collect();
     scene.observe("questions", &json!({ "count": questions.len(), "counted": counts }));
     scene.whole_queue("committed is only the other one", "orders", 1);
+    scene
+}
+
+/// Any producer of the group is asked that is there.
+fn halves_of_a_producer_that_is_gone(setup: Setup) -> Scene {
+    let mut scene = setup.start(&[&SOON[..], &[("transactionCheckMax", "1000")]].concat());
+    scene.topic("orders");
+    let id = "7F0000010BADC0FFEE0000000000AAAA";
+    let properties = format!("TRAN_MSG\u{1}true\u{2}PGROUP\u{1}payments\u{2}UNIQ_KEY\u{1}{id}\u{2}TAGS\u{1}paid\u{2}");
+    let message = wire::Outgoing { topic: "orders", queue: 0, properties: &properties, body: b"left behind" };
+    let born = super::delay::now().to_string();
+    let frame = scene.send_raw(&[("f", "4"), ("g", &*born)], &message);
+    scene.observe_frame("half", &frame);
+    send(&mut scene, "of the same group", "commit", &[]);
+    let questions = scene.wait("left behind", "checked", 1);
+    scene.observe_line("the question", &settled(&questions[0]));
     scene
 }
