@@ -11,6 +11,8 @@ mod support;
 
 #[path = "golden/begin.rs"]
 mod begin;
+#[path = "golden/busy.rs"]
+mod busy;
 #[path = "golden/checks.rs"]
 mod checks;
 #[path = "golden/compare.rs"]

@@ -107,15 +107,17 @@ impl Refusal {
                     "[PCBUSY_CLEAN_QUEUE]broker busy, start flow control for a while, {unwritten} bytes wait for the disk"
                 ),
             ),
-            AppendError::DiskFull { used_percent } => Self::new(
-                ResponseCode::SERVICE_NOT_AVAILABLE,
-                format!(
-                    "service not available now. It may be caused by one of the following reasons: the broker's disk is full \
-                     [CL: {:.2} CQ: {:.2} INDEX: -1.00], messages are put to the slave, message store has been shut down, etc.",
-                    f64::from(*used_percent) / 100.0,
-                    f64::from(*used_percent) / 100.0
-                ),
-            ),
+            AppendError::DiskFull { used_percent } => {
+                // The log, its queues and its indexes are in one place.
+                let share = f64::from(*used_percent) / 100.0;
+                Self::new(
+                    ResponseCode::SERVICE_NOT_AVAILABLE,
+                    format!(
+                        "service not available now. It may be caused by one of the following reasons: the broker's disk is full \
+                         [CL: {share:5.2} CQ: {share:5.2} INDEX: {share:5.2}], messages are put to the slave, message store has been shut down, etc.",
+                    ),
+                )
+            }
             AppendError::Closed | AppendError::Poisoned(_) | AppendError::Memory(_) => Self::new(
                 ResponseCode::SERVICE_NOT_AVAILABLE,
                 format!("service not available now, message store has been shut down: {error}"),

@@ -32,9 +32,14 @@ const PATIENCE: Duration = Duration::from_secs(100);
 impl Setup {
     /// Starts a broker with these lines in its configuration.
     pub(crate) fn start(self, properties: &[(&'static str, &str)]) -> Scene {
+        self.start_with(properties, Vec::new())
+    }
+
+    /// The same with more of RingMQ's environment.
+    pub(crate) fn start_with(self, properties: &[(&'static str, &str)], env: Vec<(&'static str, String)>) -> Scene {
         let properties = properties.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
         // One, as system topics have their queues in each shard.
-        let cluster = Cluster::start(Settings { properties, shards: 1, ..Settings::default() });
+        let cluster = Cluster::start(Settings { properties, shards: 1, env, ..Settings::default() });
         let tokens = Tokens::new(&cluster.broker.address, cluster.namesrv());
         let connection = cluster.broker.connect().speaking(wire_version(self.client));
         let mut scene = Scene { setup: self, stage: None, acts: 0, connection, tokens, seen: Vec::new(), cluster };
@@ -94,6 +99,16 @@ impl Scene {
 
     pub(crate) fn topic(&self, topic: &str) {
         self.cluster.broker.create_topic(topic, 1);
+    }
+
+    /// Stops the broker in good order and starts it with these lines added to its configuration.
+    pub(crate) fn restart_with(&mut self, properties: &[(&'static str, &str)]) {
+        let broker = &mut self.cluster.broker;
+        broker.terminate();
+        let more = properties.iter().map(|(key, value)| (*key, (*value).to_owned()));
+        broker.settings().properties.extend(more);
+        broker.restart();
+        self.connection = self.connect();
     }
 
     /// Another connection that speaks as the client's version does.

@@ -329,6 +329,12 @@ fn configure(make: Make, folder: &Path, name: &str, standalone: Option<u16>, por
     fs::write(configuration(folder), text).unwrap();
 }
 
+/// The shares of the disk, which 4.9 reads as fractions from the JVM's properties and not from its configuration.
+fn disk_ratios(settings: &Settings) -> Vec<String> {
+    let ratios = settings.properties.iter().filter(|(key, _)| key.starts_with("diskSpace"));
+    ratios.map(|(key, percent)| format!("-Drocketmq.broker.{key}=0.{percent}")).collect()
+}
+
 fn spawn(make: Make, folder: &Path, namesrv: &str, standalone: Option<u16>, port: u16, settings: &Settings) -> Process {
     let (conf, store) = (configuration(folder), folder.join("store"));
     match (make, standalone) {
@@ -337,6 +343,7 @@ fn spawn(make: Make, folder: &Path, namesrv: &str, standalone: Option<u16>, port
             // start after a crash; neither says anything about the client's side.
             Process::spawn(
                 apache(version, folder, "512m")
+                    .args(disk_ratios(settings))
                     .arg("-XX:MaxDirectMemorySize=256m")
                     .arg("org.apache.rocketmq.broker.BrokerStartup")
                     .arg("-c")
