@@ -78,7 +78,10 @@ fn a_group_that_is_overtaken_goes_on_with_what_is_left(version: &'static str) {
     assert_eq!((moved.code, moved.remark.as_deref()), (21, Some("OFFSET_TOO_SMALL")), "{moved:?}");
     assert_eq!((moved.number("nextBeginOffset"), moved.number("minOffset")), (first, first));
     assert_eq!(record(&mut connection, first).unwrap().queue_offset, first);
-    tells_of_a_moved_offset(&client, &cluster, first);
+    // 5.3.3 has the topic and stores nothing in it.
+    if Make::under_test() != Make::Apache("5.3.3") {
+        tells_of_a_moved_offset(&client, &cluster, first);
+    }
     // The group had read five messages.
     let mut left: Vec<_> = consume(usize::try_from(max - first).unwrap()).iter().map(identity).collect();
     let mut expected: Vec<_> = sent.iter().filter(|line| number(line, "queueOffset") >= first).map(identity).collect();
