@@ -14,6 +14,7 @@ scenarios! {
     pulls_with_sql_turned_off
     tags_that_collide
     sql_of_a_client
+    sql_and_retries
 }
 
 /// A pull of 32 messages by a group that brings its subscription along, with some fields changed.
@@ -288,5 +289,21 @@ fn sql_of_a_client(setup: Setup) -> Scene {
     let lines = scene.wait("consumer", "message", 2);
     let names: Vec<&Value> = lines.iter().map(|line| &line["name"]).collect();
     scene.observe("delivered", &json!({ "messages": names }));
+    scene
+}
+
+/// What was handed back comes again through the retry topic, where the same expression counts.
+fn sql_and_retries(setup: Setup) -> Scene {
+    let settings = [("enablePropertyFilter", "true"), ("filterSupportRetry", "true")];
+    let mut scene = setup.start(&[&settings[..], &[("messageDelayLevel", "1s 1s 1s 1s 1s")]].concat());
+    scene.topic("orders");
+    scene.group("billing", "orders");
+    let options = [("topic", "orders"), ("group", "billing"), ("sql", "a > 5"), ("answers", "later,later")];
+    scene.act("consumer", "consume", &options);
+    for (body, a) in [("small", "1"), ("large", "7")] {
+        scene.act(body, "send", &[("topic", "orders"), ("body", body), ("tag", "paid"), ("p.a", a)]);
+    }
+    scene.deliveries("consumer", 3);
+    scene.stored("in the retry topic", "%RETRY%billing", 2);
     scene
 }
