@@ -12,6 +12,7 @@ scenarios! {
     sends_to_odd_queues
     sends_without_topics
     sends_in_batches
+    sends_with_long_names
 }
 
 fn send(scene: &mut Scene, what: &str, more: &[(&'static str, &str)], message: &Outgoing<'_>) {
@@ -182,6 +183,72 @@ fn sends_in_batches(setup: Setup) -> Scene {
     let records = scene.until("they are readable", |scene| {
         let records = scene.pull("orders");
         records.iter().any(|record| record.body == b"e").then_some(records)
+    });
+    for (at, record) in records.iter().enumerate() {
+        scene.observe(&format!("stored {}", at + 1), &super::scene::told(record));
+    }
+    scene
+}
+
+const SEND_BATCH: i32 = 320;
+const SEND_REPLY: i32 = 324;
+
+/// The same fields as older clients, and those of other languages, call them.
+fn long(message: &Outgoing<'_>) -> Vec<(&'static str, String)> {
+    let names = [
+        ("a", "producerGroup"),
+        ("b", "topic"),
+        ("c", "defaultTopic"),
+        ("d", "defaultTopicQueueNums"),
+        ("e", "queueId"),
+        ("f", "sysFlag"),
+        ("g", "bornTimestamp"),
+        ("h", "flag"),
+        ("i", "properties"),
+        ("j", "reconsumeTimes"),
+        ("k", "unitMode"),
+        ("m", "batch"),
+    ];
+    let name = |letter| names.into_iter().find(|(short, _)| *short == letter).unwrap().1;
+    message.ext().into_iter().map(|(letter, value)| (name(letter), value)).collect()
+}
+
+/// Sends by the codes 10 and 320 and a reply by 324.
+fn sends_with_long_names(setup: Setup) -> Scene {
+    let mut scene = setup.start(&[]);
+    scene.topic("orders");
+    let tag = "TAGS\u{1}paid\u{2}";
+    let batch = [batch_element(b"a", ""), batch_element(b"b", tag)].concat();
+    let is_batch = ("batch", Some("true"));
+    let nobody = "CORRELATION_ID\u{1}c1\u{2}MSG_TYPE\u{1}reply\u{2}REPLY_TO_CLIENT\u{1}nobody@1\u{2}";
+    let replies = "DefaultCluster_REPLY_TOPIC";
+    let (m, batch): (&[u8], &[u8]) = (b"m", &batch);
+    for (what, code, topic, properties, body, change) in [
+        ("plain", wire::SEND_MESSAGE, "orders", tag, m, None),
+        ("without a topic", wire::SEND_MESSAGE, "orders", "", m, Some(("topic", None))),
+        ("without a queue", wire::SEND_MESSAGE, "orders", "", m, Some(("queueId", None))),
+        ("without properties", wire::SEND_MESSAGE, "orders", "", m, Some(("properties", None))),
+        ("a queue that is a word", wire::SEND_MESSAGE, "orders", "", m, Some(("queueId", Some("first")))),
+        ("to a topic that nobody may write to", wire::SEND_MESSAGE, "SCHEDULE_TOPIC_XXXX", "", m, None),
+        ("a batch", wire::SEND_MESSAGE, "orders", "", batch, Some(is_batch)),
+        ("a batch by its own code", SEND_BATCH, "orders", "", batch, Some(is_batch)),
+        ("a reply to nobody", SEND_REPLY, replies, nobody, m, None),
+    ] {
+        let mut ext = long(&Outgoing { topic, queue: 0, properties, body });
+        if let Some((field, value)) = change {
+            ext.retain(|(name, _)| *name != field);
+            ext.extend(value.map(|value: &str| (field, value.to_owned())));
+        }
+        let ext: Vec<_> = ext.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        scene.answer(what, code, &ext, body);
+    }
+    let short = Outgoing { topic: "orders", queue: 0, properties: "", body: batch }.ext();
+    let short: Vec<_> = short.iter().map(|(name, value)| (*name, if *name == "m" { "true" } else { value })).collect();
+    scene.answer("a batch by its own code, with letters", SEND_BATCH, &short, batch);
+    scene.put("orders", "the last", "");
+    let records = scene.until("all can be read", |scene| {
+        let records = scene.pull("orders");
+        records.iter().any(|record| record.body == b"the last").then_some(records)
     });
     for (at, record) in records.iter().enumerate() {
         scene.observe(&format!("stored {}", at + 1), &super::scene::told(record));
