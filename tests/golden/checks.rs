@@ -13,6 +13,7 @@ scenarios! {
     halves_that_are_immune_to_all_checks
     halves_asked_about_as_often_as_by_default
     halves_of_a_producer_that_is_gone
+    halves_born_long_ago
 }
 
 const IMMUNITY: &str = "p.CHECK_IMMUNITY_TIME_IN_SECONDS";
@@ -128,24 +129,49 @@ fn halves_asked_about_as_often_as_by_default(setup: Setup) -> Scene {
     send(&mut scene, "another", "unknown,commit", &[]);
     scene.wait("another", "checked", 2);
     let questions = scene.wait("m", "checked", 15);
-    let counts: Vec<_> = questions.iter().map(|line| line["properties"]["TRANSACTION_CHECK_TIMES"].clone()).collect();
+    // The client answers on several threads, which may overtake one another.
+    let mut counts: Vec<_> =
+        questions.iter().map(|line| line["properties"]["TRANSACTION_CHECK_TIMES"].clone()).collect();
+    counts.sort_by_key(|count| count.as_str().and_then(|count| count.parse::<u32>().ok()));
     scene.observe("questions", &json!({ "count": questions.len(), "counted": counts }));
     scene.whole_queue("committed is only the other one", "orders", 1);
     scene
+}
+
+/// Sends a half whose producer is not there, born at a time in milliseconds since 1970.
+fn left_behind(scene: &mut Scene, born: i64) -> wire::Frame {
+    let id = "7F0000010BADC0FFEE0000000000AAAA";
+    let properties = format!("TRAN_MSG\u{1}true\u{2}PGROUP\u{1}payments\u{2}UNIQ_KEY\u{1}{id}\u{2}TAGS\u{1}paid\u{2}");
+    let message = wire::Outgoing { topic: "orders", queue: 0, properties: &properties, body: b"left behind" };
+    scene.send_raw(&[("f", "4"), ("g", &born.to_string())], &message)
 }
 
 /// Any producer of the group is asked that is there.
 fn halves_of_a_producer_that_is_gone(setup: Setup) -> Scene {
     let mut scene = setup.start(&[&SOON[..], &[("transactionCheckMax", "1000")]].concat());
     scene.topic("orders");
-    let id = "7F0000010BADC0FFEE0000000000AAAA";
-    let properties = format!("TRAN_MSG\u{1}true\u{2}PGROUP\u{1}payments\u{2}UNIQ_KEY\u{1}{id}\u{2}TAGS\u{1}paid\u{2}");
-    let message = wire::Outgoing { topic: "orders", queue: 0, properties: &properties, body: b"left behind" };
-    let born = super::delay::now().to_string();
-    let frame = scene.send_raw(&[("f", "4"), ("g", &*born)], &message);
+    let frame = left_behind(&mut scene, super::delay::now());
     scene.observe_frame("half", &frame);
     send(&mut scene, "of the same group", "commit", &[]);
     let questions = scene.wait("left behind", "checked", 1);
     scene.observe_line("the question", &settled(&questions[0]));
+    scene
+}
+
+/// A half that its producer says was born before what `fileReservedTime` keeps.
+fn halves_born_long_ago(setup: Setup) -> Scene {
+    let mut scene = setup.start(&[&SOON[..], &[("transactionCheckMax", "1000")]].concat());
+    scene.topic("orders");
+    // Somebody who could be asked.
+    let options = [("topic", "orders"), ("group", "payments"), ("body", "of the same group"), ("local", "commit")];
+    scene.act("of the same group", "transact", &options);
+    let frame = left_behind(&mut scene, wire::BORN_MS);
+    scene.observe_frame("half", &frame);
+    let (asked, parked) = scene.until("it is asked about or parked", |scene| {
+        let asked = !scene.wait("left behind", "checked", 0).is_empty();
+        let parked = scene.pull(PARKED).iter().any(|record| record.body == b"left behind");
+        (asked || parked).then_some((asked, parked))
+    });
+    scene.observe("what becomes of it", &json!({ "asked about": asked, "parked": parked }));
     scene
 }
