@@ -25,6 +25,8 @@ mod deleted;
 mod groups;
 #[path = "golden/moved.rs"]
 mod moved;
+#[path = "golden/members.rs"]
+mod members;
 #[path = "golden/names.rs"]
 mod names;
 #[path = "golden/pulls.rs"]

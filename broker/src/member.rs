@@ -136,10 +136,20 @@ struct ConsumerGroup {
     notify: bool,
 }
 
+/// Why a group's members are to be told that it has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    /// A member joined, left, or changed its subscriptions.
+    Said,
+    /// A member was lost without a word. Groups that want no notices are told of it all the same, as by RocketMQ: nobody
+    /// else would take over its queues before the next rebalance of its own.
+    Lost,
+}
+
 impl ConsumerGroup {
-    fn notice(&self, name: &Arc<str>, broker_notifies: bool) -> Option<Notice> {
+    fn notice(&self, name: &Arc<str>, broker_notifies: bool, cause: Cause) -> Option<Notice> {
         let told = broker_notifies
-            && self.notify
+            && (self.notify || cause == Cause::Lost)
             && self.subscriptions.message_model != MessageModel::Broadcasting
             && !self.members.is_empty();
         told.then(|| Notice { group: Arc::clone(name), conns: self.members.keys().copied().collect() })
@@ -288,7 +298,7 @@ impl MemberTable {
             outcome.effects.changes.push(SubscriptionChange::Put(Arc::clone(&group.subscriptions)));
         }
         if joined || topics_changed {
-            outcome.effects.notices.extend(group.notice(&name, self.notifies));
+            outcome.effects.notices.extend(group.notice(&name, self.notifies, Cause::Said));
         }
     }
 
@@ -308,7 +318,7 @@ impl MemberTable {
             self.leave_producers(conn, group);
         }
         let left = consumer_group.and_then(|group| self.leave_consumers(conn, group));
-        self.effects_of_leaving(left)
+        self.effects_of_leaving(left, Cause::Said)
     }
 
     /// A connection is gone: it leaves all its groups at once.
@@ -319,7 +329,7 @@ impl MemberTable {
             self.leave_producers(conn, group);
         }
         let left: Vec<_> = memberships.consumers.iter().filter_map(|group| self.leave_consumers(conn, group)).collect();
-        self.effects_of_leaving(left)
+        self.effects_of_leaving(left, Cause::Lost)
     }
 
     /// Takes out the members whose heartbeats stopped [`MEMBER_LIFE_MS`] ago. A connection that is left without any
@@ -337,7 +347,7 @@ impl MemberTable {
             conns.insert(conn);
             left.extend(self.leave_consumers(conn, &group));
         }
-        let mut effects = self.effects_of_leaving(left);
+        let mut effects = self.effects_of_leaving(left, Cause::Lost);
         effects.close = conns.into_iter().filter(|conn| !self.conns.contains_key(conn)).collect();
         effects
     }
@@ -368,11 +378,11 @@ impl MemberTable {
     }
 
     /// Each group that lost members is told once, and only those who remain; one without members is forgotten.
-    fn effects_of_leaving(&self, left: impl IntoIterator<Item = Arc<str>>) -> Effects {
+    fn effects_of_leaving(&self, left: impl IntoIterator<Item = Arc<str>>, cause: Cause) -> Effects {
         let mut effects = Effects::default();
         for name in left {
             match self.consumers.get(&name) {
-                Some(group) => effects.notices.extend(group.notice(&name, self.notifies)),
+                Some(group) => effects.notices.extend(group.notice(&name, self.notifies, cause)),
                 None => effects.changes.push(SubscriptionChange::Removed(name)),
             }
         }

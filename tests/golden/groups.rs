@@ -19,17 +19,17 @@ scenarios! {
 
 pub(crate) const QUERY_OFFSET: i32 = 14;
 const UPDATE_OFFSET: i32 = 15;
-const CONSUMER_LIST: i32 = 38;
-const LOCK: i32 = 41;
+pub(crate) const CONSUMER_LIST: i32 = 38;
+pub(crate) const LOCK: i32 = 41;
 const UNLOCK: i32 = 42;
 const TOPIC_STATS: i32 = 202;
-const CONSUMER_CONNECTIONS: i32 = 203;
+pub(crate) const CONSUMER_CONNECTIONS: i32 = 203;
 const PRODUCER_CONNECTIONS: i32 = 204;
-const CONSUME_STATS: i32 = 208;
-const RESET_OFFSET: i32 = 222;
-const CONSUMER_STATUS: i32 = 223;
+pub(crate) const CONSUME_STATS: i32 = 208;
+pub(crate) const RESET_OFFSET: i32 = 222;
+pub(crate) const CONSUMER_STATUS: i32 = 223;
 const GROUPS_OF_TOPIC: i32 = 300;
-const CONSUME_SPAN: i32 = 303;
+pub(crate) const CONSUME_SPAN: i32 = 303;
 const RUNNING_INFO: i32 = 307;
 const CONSUME_DIRECTLY: i32 = 309;
 const CLONE_OFFSET: i32 = 314;
@@ -113,7 +113,7 @@ fn offsets_copied(setup: Setup) -> Scene {
     scene
 }
 
-fn reset<'a>(group: &'a str, topic: &'a str, time: &'a str, force: &'a str) -> Ext<'a> {
+pub(crate) fn reset<'a>(group: &'a str, topic: &'a str, time: &'a str, force: &'a str) -> Ext<'a> {
     vec![("topic", topic), ("group", group), ("timestamp", time), ("isForce", force)]
 }
 
@@ -178,7 +178,7 @@ fn offsets_reset_for_a_client(setup: Setup) -> Scene {
     scene
 }
 
-fn queues(client: &str, group: &str, queues: &[i32]) -> Vec<u8> {
+pub(crate) fn queues(client: &str, group: &str, queues: &[i32]) -> Vec<u8> {
     let set: Vec<Value> =
         queues.iter().map(|queue| json!({ "brokerName": "broker-a", "queueId": queue, "topic": "orders" })).collect();
     json!({ "clientId": client, "consumerGroup": group, "mqSet": set, "onlyThisBroker": false })
@@ -187,7 +187,7 @@ fn queues(client: &str, group: &str, queues: &[i32]) -> Vec<u8> {
 }
 
 /// Observes which queues were locked, whatever their order.
-fn lock(scene: &mut Scene, what: &str, code: i32, body: &[u8]) {
+pub(crate) fn lock(scene: &mut Scene, what: &str, code: i32, body: &[u8]) {
     let frame = scene.ask(code, &[], body);
     let text = String::from_utf8_lossy(&frame.body).into_owned();
     let mut granted: Vec<i64> = serde_json::from_str::<Value>(&text)

@@ -133,6 +133,20 @@ fn broadcasting_groups_and_silenced_ones_are_not_told() {
 }
 
 #[test]
+fn a_silenced_group_is_told_of_members_that_are_lost() {
+    let silent = |_: &ConsumerData| Admission::Admit { notify: false };
+    let mut table = MemberTable::new(true);
+    for (conn, client) in [(1, "a"), (2, "b"), (3, "c"), (4, "d")] {
+        let data = heartbeat(client, vec![consumer("g", &["T"])], &[]);
+        let at_ms = if conn == 4 { -MEMBER_LIFE_MS } else { 0 };
+        assert_eq!(told(&table.heartbeat(&sender(conn), &data, silent, at_ms).unwrap().effects), []);
+    }
+    assert_eq!(told(&table.unregister(ConnId(2), None, Some("g"))), [], "it said so");
+    assert_eq!(told(&table.closed(ConnId(3))), [("g".to_owned(), vec![1, 4])]);
+    assert_eq!(told(&table.expire(1)), [("g".to_owned(), vec![1])]);
+}
+
+#[test]
 fn a_group_that_is_not_admitted_is_passed_over() {
     let mut table = MemberTable::new(true);
     let data = heartbeat("a", vec![consumer("no", &["T"]), consumer("yes", &["T"])], &["p"]);
