@@ -23,10 +23,10 @@ mod delay;
 mod deleted;
 #[path = "golden/groups.rs"]
 mod groups;
-#[path = "golden/moved.rs"]
-mod moved;
 #[path = "golden/members.rs"]
 mod members;
+#[path = "golden/moved.rs"]
+mod moved;
 #[path = "golden/names.rs"]
 mod names;
 #[path = "golden/pulls.rs"]
@@ -41,6 +41,8 @@ mod retry;
 mod scene;
 #[path = "golden/sends.rs"]
 mod sends;
+#[path = "golden/strategies.rs"]
+mod strategies;
 #[path = "golden/tokens.rs"]
 mod tokens;
 #[path = "golden/transaction.rs"]

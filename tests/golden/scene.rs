@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 
 use super::support::java::{Driver, of};
-use super::support::server::{Cluster, Settings, lenient};
+use super::support::server::{Cluster, Make, NAME, Settings, lenient};
 use super::support::wire::{self, Connection, Frame, Record};
 use super::tokens::Tokens;
 
@@ -37,17 +37,27 @@ impl Setup {
 
     /// The same with more of RingMQ's environment.
     pub(crate) fn start_with(self, properties: &[(&'static str, &str)], env: Vec<(&'static str, String)>) -> Scene {
-        let properties = properties.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
-        // One, as system topics have their queues in each shard.
-        let cluster = Cluster::start(Settings { properties, shards: 1, env, ..Settings::default() });
-        let tokens = Tokens::new(&cluster.broker.address, cluster.namesrv());
-        let connection = cluster.broker.connect().speaking(wire_version(self.client));
-        let mut scene = Scene { setup: self, stage: None, acts: 0, connection, tokens, seen: Vec::new(), cluster };
+        let mut scene = self.launch(NAME, properties, env);
         // The log begins at 0. A half message there could not be told from none.
-        let first = wire::Outgoing { topic: "broker-a", queue: 0, properties: "", body: b"first" };
+        let first = wire::Outgoing { topic: NAME, queue: 0, properties: "", body: b"first" };
         let sent = scene.connection.call(wire::SEND_MESSAGE_V2, &first.ext(), first.body).unwrap();
         assert_eq!(sent.header.code, 0, "{:?}", sent.header.remark);
         scene
+    }
+
+    /// Starts a broker with this name, and nothing in its log.
+    pub(crate) fn start_named(self, name: &str, properties: &[(&'static str, &str)]) -> Scene {
+        self.launch(name, properties, Vec::new())
+    }
+
+    fn launch(self, name: &str, properties: &[(&'static str, &str)], env: Vec<(&'static str, String)>) -> Scene {
+        let properties = properties.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
+        // One, as system topics have their queues in each shard.
+        let settings = Settings { properties, shards: 1, env, ..Settings::default() };
+        let cluster = Cluster::named(name, tempfile::tempdir().unwrap(), Make::under_test(), settings);
+        let tokens = Tokens::new(&cluster.broker.address, cluster.namesrv());
+        let connection = cluster.broker.connect().speaking(wire_version(self.client));
+        Scene { setup: self, stage: None, acts: 0, connection, tokens, seen: Vec::new(), cluster }
     }
 }
 
@@ -396,7 +406,7 @@ fn object_end(text: &str) -> Option<usize> {
 }
 
 /// Writes objects that are keys, as Apache's library does with queues, as strings.
-fn with_plain_keys(text: &str) -> String {
+pub(crate) fn with_plain_keys(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('{') {

@@ -395,8 +395,8 @@ fn apache_storage(store: &Path, port: u16) -> String {
     )
 }
 
-/// The broker's name in a cluster.
-const NAME: &str = "broker-a";
+/// The broker's name in a cluster, unless a test has it otherwise.
+pub(crate) const NAME: &str = "broker-a";
 
 /// A name server and one broker: one process of ours, two of Apache's.
 pub(crate) struct Cluster {
@@ -420,6 +420,11 @@ impl Cluster {
     }
 
     pub(crate) fn in_folder(folder: tempfile::TempDir, make: Make, settings: Settings) -> Cluster {
+        Cluster::named(NAME, folder, make, settings)
+    }
+
+    /// The same with another name of the broker.
+    pub(crate) fn named(name: &str, folder: tempfile::TempDir, make: Make, settings: Settings) -> Cluster {
         let (namesrv, address, standalone) = match make {
             Make::Ours => {
                 let port = ports::free();
@@ -431,7 +436,7 @@ impl Cluster {
                 (Some(namesrv), address, None)
             }
         };
-        let broker = Broker::launch(make, folder.path(), NAME, &address, standalone, settings);
+        let broker = Broker::launch(make, folder.path(), name, &address, standalone, settings);
         Cluster { broker, folder, _namesrv: namesrv }
     }
 

@@ -29,6 +29,7 @@ final class Stage {
     private final String namesrv;
     private final Map<String, DefaultMQProducer> producers = new HashMap<>();
     private final Map<String, Actor> consumers = new HashMap<>();
+    private final Map<String, Share> shares = new HashMap<>();
     private final Map<String, Checked> transactions = new HashMap<>();
 
     private Stage(String namesrv) {
@@ -61,6 +62,7 @@ final class Stage {
         for (Actor consumer : consumers.values()) {
             consumer.stop();
         }
+        shares.values().forEach(Share::stop);
         transactions.values().forEach(Checked::stop);
         producers.values().forEach(DefaultMQProducer::shutdown);
     }
@@ -73,8 +75,14 @@ final class Stage {
             case "consume":
                 consumers.put(as, new Actor(as, namesrv, options));
                 break;
+            case "share": {
+                Share share = new Share(namesrv, options.text("strategy"), options.text("group"), options);
+                shares.put(as, share);
+                share.settled().with("as", as).print();
+                break;
+            }
             case "stop":
-                consumers.remove(options.text("consumer")).stop();
+                stop(options.text("consumer"));
                 break;
             case "transact":
                 transactions.computeIfAbsent(options.text("group"), group -> new Checked(namesrv, group, options))
@@ -88,6 +96,14 @@ final class Stage {
                 break;
             default:
                 throw new IllegalArgumentException("unknown command " + command);
+        }
+    }
+
+    private void stop(String name) {
+        if (consumers.containsKey(name)) {
+            consumers.remove(name).stop();
+        } else {
+            shares.remove(name).stop();
         }
     }
 
