@@ -15,6 +15,8 @@ mod begin;
 mod busy;
 #[path = "golden/checks.rs"]
 mod checks;
+#[path = "golden/broadcast.rs"]
+mod broadcast;
 #[path = "golden/compare.rs"]
 mod compare;
 #[path = "golden/delay.rs"]

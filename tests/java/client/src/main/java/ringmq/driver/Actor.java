@@ -26,6 +26,7 @@ import org.apache.rocketmq.common.message.MessageExt;
  * (in order only). The last answer is {@code ok} for ever. One line {@code message} a delivery. With {@code --reply} it
  * answers requests with that body, and says {@code replied}. {@code --at} is the time for {@code --from}
  * CONSUME_FROM_TIMESTAMP in milliseconds; with {@code --assigned N} the command ends when it has N queues of its topic.
+ * With {@code --broadcast true} every member gets every message and keeps its own offsets.
  */
 final class Actor {
     private final String as;
@@ -51,6 +52,10 @@ final class Actor {
         consumer.setConsumeFromWhere(ConsumeFromWhere.valueOf(options.text("from", "CONSUME_FROM_FIRST_OFFSET")));
         if (options.has("at")) {
             consumer.setConsumeTimestamp(UtilAll.timeMillisToHumanString3(options.number("at", 0L)));
+        }
+        if (options.flag("broadcast")) {
+            // The versions keep the class in different packages.
+            consumer.setMessageModel(Enum.valueOf(consumer.getMessageModel().getDeclaringClass(), "BROADCASTING"));
         }
         consumer.setPollNameServerInterval(options.number("poll", 30_000));
         consumer.setConsumeThreadMin(1);
