@@ -31,6 +31,8 @@ mod members;
 mod moved;
 #[path = "golden/names.rs"]
 mod names;
+#[path = "golden/pullers.rs"]
+mod pullers;
 #[path = "golden/pulls.rs"]
 mod pulls;
 #[path = "golden/queries.rs"]

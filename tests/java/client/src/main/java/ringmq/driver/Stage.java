@@ -29,6 +29,7 @@ final class Stage {
     private final String namesrv;
     private final Map<String, DefaultMQProducer> producers = new HashMap<>();
     private final Map<String, Actor> consumers = new HashMap<>();
+    private final Map<String, Puller> pullers = new HashMap<>();
     private final Map<String, Share> shares = new HashMap<>();
     private final Map<String, Checked> transactions = new HashMap<>();
 
@@ -62,6 +63,7 @@ final class Stage {
         for (Actor consumer : consumers.values()) {
             consumer.stop();
         }
+        pullers.values().forEach(Puller::stop);
         shares.values().forEach(Share::stop);
         transactions.values().forEach(Checked::stop);
         producers.values().forEach(DefaultMQProducer::shutdown);
@@ -74,6 +76,15 @@ final class Stage {
                 break;
             case "consume":
                 consumers.put(as, new Actor(as, namesrv, options));
+                break;
+            case "lite":
+                pullers.put(as, new Lite(as, namesrv, options));
+                break;
+            case "plain":
+                pullers.put(as, new Plain(as, namesrv, options));
+                break;
+            case "pull":
+                pullers.get(options.text("consumer")).act(options).with("as", as).print();
                 break;
             case "share": {
                 Share share = new Share(namesrv, options.text("strategy"), options.text("group"), options);
@@ -102,6 +113,8 @@ final class Stage {
     private void stop(String name) {
         if (consumers.containsKey(name)) {
             consumers.remove(name).stop();
+        } else if (pullers.containsKey(name)) {
+            pullers.remove(name).stop();
         } else {
             shares.remove(name).stop();
         }
