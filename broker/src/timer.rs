@@ -114,9 +114,12 @@ impl Timers {
         }
     }
 
-    /// What a start need not deliver again: a recall counts until the message it takes back was due.
+    /// What a start need not deliver again: whole milliseconds, since a batch ends anywhere in one. A recall counts until the
+    /// message it takes back was due.
     fn finished_ms(&self) -> u64 {
-        let done = self.done.get().due_ms;
+        let done = self.done.get();
+        let is_whole = done.offset == u64::MAX;
+        let done = if is_whole { done.due_ms } else { done.due_ms.saturating_sub(1) };
         let recalled = self.recalled.borrow().keys().next().map(|due_ms| due_ms.saturating_sub(2));
         recalled.map_or(done, |before| done.min(before))
     }
@@ -251,7 +254,8 @@ async fn deliver_due(node: &Rc<Node>, log: &Rc<Log>, now_ms: u64) -> Result<bool
     timers.done.set(last);
     step!("timer_done");
     timers.recalled.borrow_mut().retain(|due_ms, _| *due_ms >= last.due_ms);
-    log.shard.end_timers_before(last.due_ms);
+    // The mark of a recall is asked for again, too.
+    log.shard.end_timers_before(timers.finished_ms());
     Ok(true)
 }
 
@@ -327,4 +331,20 @@ fn dedup(messages: &mut Vec<Released>) {
         let key = one.message.property(properties::UNIQ_KEY).unwrap_or_default();
         key.is_empty() || seen.insert((one.due_ms, one.message.topic.clone(), key.to_owned()))
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_millisecond_is_finished_when_all_its_timers_are() {
+        let timers = Timers::default();
+        timers.done.set(Timed { due_ms: 700, offset: 4096 });
+        assert_eq!(timers.finished_ms(), 699, "others may be due then");
+        timers.done.set(Timed { due_ms: 700, offset: u64::MAX });
+        assert_eq!(timers.finished_ms(), 700);
+        timers.recalled.borrow_mut().insert(600, HashSet::new());
+        assert_eq!(timers.finished_ms(), 598, "the mark of a recall is read again");
+    }
 }

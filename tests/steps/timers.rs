@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::support::eventually;
-use super::support::wire::{Connection, Record};
-use super::victim::{At, Released, TOPIC, Victim, due_at, each, names, send, until_gone, wall_ms};
+use super::support::server::{Flush, Settings};
+use super::support::wire::{self, Connection, Outgoing, Record};
+use super::victim::{At, PATIENCE, Released, TOPIC, Victim, count, due_at, each, names, send, until_gone, wall_ms};
 
 const RECALL_MESSAGE: i32 = 370;
 const MESSAGES: usize = 6;
@@ -98,6 +99,41 @@ fn a_timer_survives_a_kill_at_each_step() {
             At(..) => assert!(early <= MESSAGES),
         }
     });
+}
+
+/// More than are delivered together, with room for some batches between the signal and the stop.
+const OF_ONE_TIME: usize = 2560;
+const STOP: &str = "RINGMQ_TEST_STOP";
+
+#[test]
+fn a_stop_among_the_timers_of_one_millisecond_loses_none() {
+    let env = vec![(STOP, "timer_done@1".to_owned())];
+    let settings = Settings { flush: Flush::Sync, shards: 1, properties: Vec::new(), env };
+    let mut victim = Victim::in_folder(tempfile::tempdir().unwrap(), At("nothing", 1), settings);
+    let mut connection = victim.connect();
+    // All are acknowledged long before they are due.
+    let due_ms = wall_ms() + 15_000;
+    let names = names("timer", OF_ONE_TIME);
+    for some in names.chunks(128) {
+        for name in some {
+            let properties = format!("{}UNIQ_KEY\u{1}{name}", due_at(due_ms));
+            let ext = Outgoing { topic: TOPIC, queue: 0, properties: &properties, body: name.as_bytes() }.ext();
+            connection.ask(wire::SEND_MESSAGE_V2, &ext, name.as_bytes()).unwrap();
+        }
+        for name in some {
+            let reply = connection.next().unwrap();
+            assert_eq!(reply.header.code, 0, "{name}: {:?}", reply.header.remark);
+        }
+    }
+    let status = victim.cluster.broker.process.wait(PATIENCE);
+    assert!(status.success(), "{status}");
+    let lines = victim.cluster.broker.process.err.all();
+    assert!(lines.iter().any(|line| line == "stopped at timer_done@1"), "not at its step");
+    victim.cluster.broker.settings().env.retain(|(name, _)| *name != STOP);
+    victim.restart();
+    let found = count(&behind_all(&victim, due_ms + 1));
+    let lost = names.iter().filter(|name| !found.contains_key(*name)).count();
+    assert_eq!(lost, 0, "of {OF_ONE_TIME}");
 }
 
 fn recall(connection: &mut Connection, handle: &str) -> std::io::Result<()> {

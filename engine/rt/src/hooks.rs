@@ -2,7 +2,8 @@
 //! room, and a disk that is stuck. With the feature `test-hooks` off, as in every build but that of tests, a step is no code
 //! and the environment is not read.
 //!
-//! `RINGMQ_TEST_KILL=STEP@N` ends the whole process by SIGKILL when it passes the step for the n-th time, counted from 1.
+//! `RINGMQ_TEST_KILL=STEP@N` ends the whole process by SIGKILL when it passes the step for the n-th time, counted from 1,
+//! and `RINGMQ_TEST_STOP=STEP@N` asks it to stop there, by SIGTERM.
 //! `RINGMQ_TEST_CLOCK=FILE` adds to the wall clock what the file says, in milliseconds; no file is no shift.
 //! `RINGMQ_TEST_ROOM=1` has every disk half free, however full the one is that the tests run on.
 //! `RINGMQ_TEST_DISK=FILE` has every write and flush of the store's files wait as long as there is that file. Reads go on, and
@@ -61,18 +62,30 @@ mod on {
     /// How often a stuck disk is looked at: that a file goes is no event of the ring.
     const LOOK: Duration = Duration::from_millis(5);
 
-    struct Kill {
+    /// The end of a process at a step.
+    struct End {
         step: String,
         nth: u64,
         passes: AtomicU64,
     }
 
-    static KILL: LazyLock<Option<Kill>> = LazyLock::new(|| {
-        let asked = env::var("RINGMQ_TEST_KILL").ok()?;
-        let (step, nth) = asked.rsplit_once('@').unwrap_or((&asked, "1"));
-        let nth = nth.parse().unwrap_or_else(|error| panic!("RINGMQ_TEST_KILL={asked}: {error}; write STEP@N"));
-        Some(Kill { step: step.to_owned(), nth, passes: AtomicU64::new(0) })
-    });
+    impl End {
+        fn asked(variable: &str) -> Option<Self> {
+            let asked = env::var(variable).ok()?;
+            let (step, nth) = asked.rsplit_once('@').unwrap_or((&asked, "1"));
+            let nth = nth.parse().unwrap_or_else(|error| panic!("{variable}={asked}: {error}; write STEP@N"));
+            Some(Self { step: step.to_owned(), nth, passes: AtomicU64::new(0) })
+        }
+
+        /// Whether this pass is the one that was asked for.
+        fn is_now(&self, name: fmt::Arguments<'_>) -> bool {
+            name.to_string() == self.step && self.passes.fetch_add(1, Ordering::Relaxed) + 1 == self.nth
+        }
+    }
+
+    static KILL: LazyLock<Option<End>> = LazyLock::new(|| End::asked("RINGMQ_TEST_KILL"));
+
+    static STOP: LazyLock<Option<End>> = LazyLock::new(|| End::asked("RINGMQ_TEST_STOP"));
 
     static CLOCK: LazyLock<Option<OsString>> = LazyLock::new(|| env::var_os("RINGMQ_TEST_CLOCK"));
 
@@ -82,10 +95,12 @@ mod on {
 
     /// A step was passed; for [`step!`](crate::step).
     pub fn passed(name: fmt::Arguments<'_>) {
-        let Some(kill) = &*KILL else { return };
-        if name.to_string() != kill.step || kill.passes.fetch_add(1, Ordering::Relaxed) + 1 != kill.nth {
-            return;
+        if let Some(stop) = STOP.as_ref().filter(|stop| stop.is_now(name)) {
+            eprintln!("stopped at {}@{}", stop.step, stop.nth);
+            // SAFETY: two calls without memory.
+            unsafe { libc::kill(libc::getpid(), libc::SIGTERM) };
         }
+        let Some(kill) = KILL.as_ref().filter(|kill| kill.is_now(name)) else { return };
         eprintln!("killed at {}@{}", kill.step, kill.nth);
         // SAFETY: two calls without memory; the second does not return.
         unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
