@@ -3,10 +3,11 @@
 //! delivered. That is a consumer offset like any other; after a crash what was delivered since it was saved is delivered
 //! again.
 //!
-//! Due is the store time and the delay, by the wall clock. A clock that was set back makes nobody wait longer than the
-//! level's delay from now.
+//! Due is the store time and the delay, by the wall clock, or the delay since the message was first seen, by the clock that
+//! nobody sets: a wall clock that was set back makes nobody wait longer.
 
 pub mod levels;
+mod seen;
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -19,6 +20,7 @@ use ringmq_rt::time::{sleep, sleep_until};
 use ringmq_rt::{Slice, now, spawn, step, wall_ms};
 
 pub use self::levels::{Levels, LevelsError};
+use self::seen::Seen;
 use crate::detour::{self, Detour};
 use crate::log::Log;
 use crate::mail::Mail;
@@ -48,6 +50,7 @@ pub fn start(node: &Rc<Node>, number: u16, log: &Rc<Log>, progress: impl Fn(&str
             log: Rc::clone(log),
             queue_id: kept.queue_id,
             delay: node.settings.delay_levels.delay(level),
+            seen: Seen::new(node.settings.delay_levels.delay(level)),
             at: from,
             needs: Rc::default(),
             log_start: log.shard.start(),
@@ -77,6 +80,7 @@ struct LevelQueue {
     log: Rc<Log>,
     queue_id: i32,
     delay: Duration,
+    seen: Seen,
     /// The first message that is not delivered.
     at: u64,
     /// Its log offset, once it was read: retention leaves it alone.
@@ -112,6 +116,7 @@ impl LevelQueue {
     /// The next messages; `None` if there are none yet.
     async fn read(&mut self) -> Option<ReadBatch> {
         loop {
+            self.look();
             let single = self.at < self.singly;
             let request = ReadRequest {
                 topic: names::SCHEDULE_TOPIC,
@@ -166,8 +171,9 @@ impl LevelQueue {
             let held = self.at + (records.len() - done) as u64;
             self.wait_for(next, held).await;
             step!("level_due");
-            let late = records[done..].iter().skip(1).take_while(|record| self.left(record).is_zero()).count();
-            let together = done..done + 1 + late;
+            let due = (self.at..).zip(&records[done..]).take_while(|(at, record)| self.left(*at, record).is_zero());
+            // A clock that is set back just now makes it none.
+            let together = done..done + due.count().max(1);
             self.store(&records[together.clone()]).await?;
             done = together.end;
             self.at += together.len() as u64;
@@ -178,21 +184,27 @@ impl LevelQueue {
         Ok(())
     }
 
-    /// Time until a record is due, at most the level's delay.
-    fn left(&self, record: &Slice) -> Duration {
+    /// Time until the record of a queue offset is due.
+    fn left(&self, at: u64, record: &Slice) -> Duration {
         let stored = Record::parse(record).map_or(0, |(view, _)| view.store_timestamp());
         let delay = i64::try_from(self.delay.as_millis()).unwrap_or(i64::MAX);
-        let left = stored.saturating_add(delay).saturating_sub(wall_ms()).min(delay);
-        Duration::from_millis(u64::try_from(left).unwrap_or(0))
+        let left = stored.saturating_add(delay).saturating_sub(wall_ms());
+        Duration::from_millis(u64::try_from(left).unwrap_or(0)).min(self.seen.left(at, now()))
     }
 
-    /// Waits until a record is due. Those up to the queue offset `held` are in memory, whatever becomes of their segment.
+    /// Remembers that what is in the queue is there now.
+    fn look(&mut self) {
+        let end = self.log.shard.max_offset(names::SCHEDULE_TOPIC, self.queue_id).0;
+        self.seen.look(self.at, end, now());
+    }
+
+    /// Waits until the next record is due. Those up to the queue offset `held` are in memory, whatever becomes of their segment.
     async fn wait_for(&mut self, record: &Slice, held: u64) {
-        let at_most = now().after(self.delay);
         loop {
+            self.look();
             self.look_for_dropped(held).await;
-            let left = self.left(record);
-            if left.is_zero() || now() >= at_most {
+            let left = self.left(self.at, record);
+            if left.is_zero() {
                 return;
             }
             sleep_until(now().after(left.min(LOOK))).await;

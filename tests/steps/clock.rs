@@ -36,3 +36,21 @@ fn a_clock_that_is_set_forward_or_back_makes_nobody_wait_longer() {
     let found = count(&victim.all(TOPIC));
     assert!(found.len() == 7 && found.values().all(|times| *times == 1), "{found:?}");
 }
+
+/// So many, each behind the one before it by a level, would take longer than anybody waits.
+const MANY: usize = 24;
+
+#[test]
+fn a_clock_that_is_set_back_keeps_those_of_a_level_together() {
+    let shifted = Shifted::default();
+    let victim = Victim::start_shifted(At("nothing", 1), &[("messageDelayLevel", "5s")], &shifted);
+    let mut connection = victim.connect();
+    for at in 0..MANY {
+        if at == MANY / 2 {
+            shifted.by(-HOUR_MS);
+        }
+        send(&mut connection, &format!("message {at}"), SOON).unwrap();
+    }
+    let found = count(&victim.wait_for(TOPIC, &format!("message {}", MANY - 1)));
+    assert!(found.len() == MANY && found.values().all(|times| *times == 1), "{found:?}");
+}
