@@ -29,5 +29,7 @@ mod rolled;
 mod sent_back;
 #[path = "steps/timers.rs"]
 mod timers;
+#[path = "steps/unfit.rs"]
+mod unfit;
 #[path = "steps/victim.rs"]
 mod victim;

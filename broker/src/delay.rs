@@ -240,7 +240,7 @@ impl LevelQueue {
         let mut due: Vec<Due> = records.iter().filter_map(|record| self.restored(record)).collect();
         while let Some(log) = due.first().map(|first| first.log) {
             let (own, others): (Vec<_>, Vec<_>) = due.into_iter().partition(|one| one.log == log);
-            put::put_all(&self.node, log, own.into_iter().map(|one| one.message).collect()).await?;
+            put::release_all(&self.node, log, own.into_iter().map(|one| one.message).collect()).await?;
             due = others;
         }
         Ok(())

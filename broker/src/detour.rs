@@ -9,6 +9,10 @@ use ringmq_protocol::properties::{self, sys_flag};
 use crate::message::Message;
 use crate::node::Node;
 
+/// Bytes of properties that every kept message has room for: what is added before it is where it belongs, above all its times
+/// as a timer, and the number of checks of a half and which one it was at first.
+pub const ROOM_LATER: usize = 256;
+
 /// A message on its way around.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Detour {
@@ -75,4 +79,18 @@ pub fn restore(message: &mut Message) -> bool {
     message.topic = topic;
     message.queue_id = queue_id;
     queue_id >= 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_added_later_has_room() {
+        let added =
+            |names: &[&str]| names.iter().map(|name| name.len() + i64::MIN.to_string().len() + 2).sum::<usize>();
+        let timer = [properties::TIMER_ENQUEUE_MS, properties::TIMER_DEQUEUE_MS, properties::TIMER_ROLL_TIMES];
+        let half = [properties::TRAN_PREPARED_QUEUE_OFFSET, properties::TRANSACTION_CHECK_TIMES, properties::WAIT];
+        assert!(added(&timer) <= ROOM_LATER && added(&half) <= ROOM_LATER);
+    }
 }

@@ -8,6 +8,10 @@ use ringmq_protocol::value::Value;
 use ringmq_protocol::{names, properties};
 use ringmq_rt::Slice;
 
+/// What tells how a message came to be where it is, and is left out of one that has no room for it; at worst a timer that was
+/// stored anew then comes twice.
+const ASIDES: &[&str] = &[properties::TIMER_ENQUEUE_MS, properties::TIMER_DEQUEUE_MS, properties::TIMER_ROLL_TIMES];
+
 /// A message on its way into a log.
 #[derive(Debug, Clone)]
 pub struct Message {
@@ -95,6 +99,16 @@ impl Message {
         }
     }
 
+    /// The message without what it can do without, if there is such.
+    pub fn without_asides(&self) -> Option<Self> {
+        let has_some = ASIDES.iter().any(|name| self.property(name).is_some());
+        has_some.then(|| {
+            let mut message = self.clone();
+            message.unset(ASIDES);
+            message
+        })
+    }
+
     /// When a message of the timer topic is due, in milliseconds since 1970.
     pub fn due_ms(&self) -> Option<u64> {
         if self.topic == names::TIMER_TOPIC { self.number(properties::TIMER_OUT_MS) } else { None }
@@ -122,6 +136,24 @@ impl Message {
         let tags = self.property(properties::TAGS);
         let due_ms = self.due_ms();
         let keys = Keys::of(&self.properties);
-        take(&Draft { spec: &spec, tags_code: tags.map_or(0, tags_code), keys, due_ms })
+        take(&Draft { spec: &spec, tags_code: tags.map_or(0, tags_code), keys, due_ms, promised: true })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn asides_go_and_nothing_else_does() {
+        let host = Host::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 10911);
+        let mut message = Message::own("orders", 0, host, 0, Vec::new());
+        message.set(properties::UNIQ_KEY, "7F");
+        assert!(message.without_asides().is_none(), "there are none");
+        let before = message.properties.clone();
+        for name in ASIDES {
+            message.set(name, "1700000000000");
+        }
+        assert_eq!(message.without_asides().unwrap().properties, before);
     }
 }

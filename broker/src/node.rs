@@ -356,7 +356,7 @@ impl Node {
                     None => Told::Failed("the broker is not ready".to_owned()),
                 },
                 Ask::Producer { group } => Told::Conn(node.control().and_then(|control| control.producer(&group))),
-                Ask::Put { log, messages } => put::asked(&node, log, &messages).await,
+                Ask::Put { log, messages, unfit } => put::asked(&node, log, &messages, unfit).await,
                 Ask::BringBack { log, half } => transaction::bring_back(&node, log, *half).await,
                 Ask::Queue { log, topic, queue_id } => query::ends(&node, log, &topic, queue_id).await,
                 Ask::Firsts { log, topic, queues, ahead } => query::firsts(&node, log, &topic, &queues, ahead).await,

@@ -1,9 +1,12 @@
 //! Putting the broker's own messages into a log. Unlike a client's send, which is refused when the log is busy for long,
 //! these wait: what they carry was promised to somebody. They return once the message is as safe as the broker promises.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use ringmq_engine::{AppendError, Poisoned, Ticket};
+use ringmq_protocol::message::RecordError;
+use ringmq_protocol::properties;
 use ringmq_rt::{step, wall_ms};
 
 use crate::log::Log;
@@ -24,6 +27,22 @@ pub enum PutError {
     /// Said by the message's shard.
     #[error("{0}")]
     Elsewhere(Refusal),
+}
+
+impl PutError {
+    /// Whether this message is never taken, however often it is tried.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Append(error) if error.is_final())
+    }
+}
+
+/// What becomes of a message that no log ever takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unfit {
+    /// Whoever has it stored is told.
+    Refused,
+    /// It is counted and told of in the log, and holds up no other: its sender was answered long ago.
+    GivenUp,
 }
 
 impl From<PutError> for Refusal {
@@ -52,10 +71,24 @@ pub async fn put(node: &Rc<Node>, topic: &Topic, message: Message) -> Result<Tic
 /// # Errors
 /// Why one is not stored, or may not be.
 pub async fn put_all(node: &Rc<Node>, log: u16, messages: Vec<Message>) -> Result<Vec<Ticket>, PutError> {
+    put_on(node, log, messages, Unfit::Refused).await
+}
+
+/// The same with messages that were kept for later and are due: one that no log takes is given up.
+///
+/// How many are stored.
+///
+/// # Errors
+/// Why one is not stored now, or may not be.
+pub async fn release_all(node: &Rc<Node>, log: u16, messages: Vec<Message>) -> Result<u64, PutError> {
+    put_on(node, log, messages, Unfit::GivenUp).await.map(|tickets| tickets.len() as u64)
+}
+
+async fn put_on(node: &Rc<Node>, log: u16, messages: Vec<Message>, unfit: Unfit) -> Result<Vec<Ticket>, PutError> {
     if let Some(log) = node.log(log) {
-        return put_here(node, &log, &messages).await;
+        return store_here(node, &log, &messages, unfit).await;
     }
-    match node.ask(node.executor_of(log), Ask::Put { log, messages }).await {
+    match node.ask(node.executor_of(log), Ask::Put { log, messages, unfit }).await {
         Told::Put(tickets) => Ok(tickets),
         other => Err(PutError::Elsewhere(other.unexpected())),
     }
@@ -66,8 +99,22 @@ pub async fn put_all(node: &Rc<Node>, log: u16, messages: Vec<Message>) -> Resul
 /// # Errors
 /// As [`put_all`].
 pub async fn put_here(node: &Node, log: &Log, messages: &[Message]) -> Result<Vec<Ticket>, PutError> {
+    store_here(node, log, messages, Unfit::Refused).await
+}
+
+async fn store_here(node: &Node, log: &Log, messages: &[Message], unfit: Unfit) -> Result<Vec<Ticket>, PutError> {
     let mut tickets = Vec::with_capacity(messages.len());
-    append_here(node, log, messages, &mut tickets).await?;
+    for message in messages {
+        match append_one(node, log, message).await {
+            Ok(ticket) => tickets.push(ticket),
+            Err(error) if unfit == Unfit::GivenUp && error.is_final() => {
+                node.served.delayed_dropped(1);
+                let key = message.property(properties::UNIQ_KEY).unwrap_or_default();
+                tracing::error!(topic = message.topic, key, %error, "a message that was kept for later is not delivered: no log takes it");
+            }
+            Err(error) => return Err(error),
+        }
+    }
     if let Some(last) = tickets.last() {
         log.safe(last.end).await?;
     }
@@ -87,24 +134,34 @@ pub async fn append_here(
     messages: &[Message],
     tickets: &mut Vec<Ticket>,
 ) -> Result<(), PutError> {
-    let host = node.settings.store_host;
     for message in messages {
-        loop {
-            let appended = message.with_draft(host, |draft| log.shard.append(draft, wall_ms()));
-            match appended {
-                Ok(ticket) => {
-                    step!("put_appended:{}", message.topic);
-                    if let Some(due_ms) = message.due_ms() {
-                        log.timers.appended(due_ms);
-                    }
-                    break tickets.push(ticket);
-                }
-                Err(AppendError::Busy { .. }) => log.progress().await,
-                Err(error) => return Err(error.into()),
-            }
-        }
+        tickets.push(append_one(node, log, message).await?);
     }
     Ok(())
+}
+
+/// Appends one message. It loses what it can do without before it is refused for the length of its properties.
+async fn append_one(node: &Node, log: &Log, message: &Message) -> Result<Ticket, PutError> {
+    let host = node.settings.store_host;
+    let mut message = Cow::Borrowed(message);
+    loop {
+        let appended = message.with_draft(host, |draft| log.shard.append(draft, wall_ms()));
+        match appended {
+            Ok(ticket) => {
+                step!("put_appended:{}", message.topic);
+                if let Some(due_ms) = message.due_ms() {
+                    log.timers.appended(due_ms);
+                }
+                return Ok(ticket);
+            }
+            Err(AppendError::Busy { .. }) => log.progress().await,
+            Err(error @ AppendError::Record(RecordError::PropertiesTooLong(_))) => match message.without_asides() {
+                Some(less) => message = Cow::Owned(less),
+                None => return Err(error.into()),
+            },
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// Appends two messages to one log so that a crash leaves both or none.
@@ -145,9 +202,9 @@ pub async fn append_pair_in_time(
 }
 
 /// An [`Ask::Put`] from another shard.
-pub async fn asked(node: &Rc<Node>, log: u16, messages: &[Message]) -> Told {
+pub async fn asked(node: &Rc<Node>, log: u16, messages: &[Message], unfit: Unfit) -> Told {
     let Some(log) = node.log(log) else { return Told::Failed(format!("log shard {log} is not open")) };
-    match put_here(node, &log, messages).await {
+    match store_here(node, &log, messages, unfit).await {
         Ok(tickets) => Told::Put(tickets),
         Err(error) => Told::Refused(error.into()),
     }

@@ -246,8 +246,7 @@ async fn deliver_due(node: &Rc<Node>, log: &Rc<Log>, now_ms: u64) -> Result<bool
     dedup(&mut messages);
     while let Some(home) = messages.first().map(|one: &Released| one.log) {
         let (own, others): (Vec<_>, Vec<_>) = messages.into_iter().partition(|one| one.log == home);
-        let count = own.len() as u64;
-        put::put_all(node, home, own.into_iter().map(|one| one.message).collect()).await?;
+        let count = put::release_all(node, home, own.into_iter().map(|one| one.message).collect()).await?;
         timers.released.set(timers.released.get() + count);
         messages = others;
     }

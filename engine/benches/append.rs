@@ -39,7 +39,7 @@ async fn append(shard: &Shard, count: u64, business: Option<&str>) -> Duration {
             body_max: 4 << 20,
             properties: &properties,
         };
-        match shard.append(&Draft { spec: &spec, tags_code: 112_785, keys, due_ms: None }, 1) {
+        match shard.append(&Draft { spec: &spec, tags_code: 112_785, keys, due_ms: None, promised: false }, 1) {
             Ok(_) => done += 1,
             Err(AppendError::Busy { .. }) => {
                 let written = shard.watermarks().written;

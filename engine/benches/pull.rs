@@ -42,7 +42,10 @@ async fn fill(shard: &Shard) {
             properties: &properties,
         };
         let tags_code = if number % 2 == 0 { RED } else { 0 };
-        end = shard.append(&Draft { spec: &spec, tags_code, keys: Keys::default(), due_ms: None }, 1).unwrap().end;
+        end = shard
+            .append(&Draft { spec: &spec, tags_code, keys: Keys::default(), due_ms: None, promised: false }, 1)
+            .unwrap()
+            .end;
     }
     shard.confirmed(end).await.unwrap();
 }

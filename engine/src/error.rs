@@ -53,6 +53,13 @@ pub enum AppendError {
     Poisoned(#[from] Poisoned),
 }
 
+impl AppendError {
+    /// Whether this message is never taken, however often it is tried.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::TooLarge { .. } | Self::Record(_) | Self::Empty)
+    }
+}
+
 /// Why a read gave nothing. That there is no such message is not among these: see [`crate::ReadStatus`].
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {

@@ -51,6 +51,15 @@ pub struct Draft<'a> {
     pub keys: Keys<'a>,
     /// For a record of the timer topic: its TIMER_OUT_MS.
     pub due_ms: Option<u64>,
+    /// What it carries was taken in before, by the options of that day: only [`limits::RECORD_LIMIT`] bounds it.
+    pub promised: bool,
+}
+
+impl Draft<'_> {
+    /// The largest record that it may be, or be part of in a batch.
+    fn len_max(&self, record_max: u64) -> u64 {
+        if self.promised { limits::RECORD_LIMIT } else { record_max }
+    }
 }
 
 /// Whose allocation was refused.
@@ -185,7 +194,7 @@ impl State {
     /// Appends one message.
     pub(crate) fn append(&mut self, draft: &Draft<'_>, now_ms: i64) -> Result<Ticket, AppendError> {
         let len = draft.spec.encoded_len()? as u64;
-        self.admit(len)?;
+        self.admit(len, draft.len_max(self.record_max))?;
         self.put(draft, len, now_ms)
     }
 
@@ -196,14 +205,15 @@ impl State {
         now_ms: i64,
         out: &mut Vec<Ticket>,
     ) -> Result<(), AppendError> {
-        let mut total = 0;
+        let (mut total, mut max) = (0, self.record_max);
         for draft in drafts {
             total += draft.spec.encoded_len()? as u64;
+            max = max.max(draft.len_max(self.record_max));
         }
         if drafts.is_empty() {
             return Err(AppendError::Empty);
         }
-        self.admit(total)?;
+        self.admit(total, max)?;
         for draft in drafts {
             let len = draft.spec.encoded_len()? as u64;
             out.push(self.put(draft, len, now_ms)?);
@@ -214,7 +224,7 @@ impl State {
     /// Notes the deletion of a topic in the log and forgets its queues.
     pub(crate) fn delete_queues(&mut self, topic: &str) -> Result<Ticket, AppendError> {
         let len = seal::tombstone_len(topic);
-        self.admit(len as u64)?;
+        self.admit(len as u64, self.record_max)?;
         let store_ms = self.log.store_ms();
         let (offset, ()) = self.log.append(len as u64, store_ms, |out, _| seal::write_tombstone(out, topic));
         self.marks.append_to(self.log.end());
@@ -223,15 +233,15 @@ impl State {
         Ok(Ticket { position, queue_offset: QueueOffset(0), end: self.log.end(), store_ms })
     }
 
-    /// Whether `len` bytes may be appended now; makes room for them if so.
-    fn admit(&mut self, len: u64) -> Result<(), AppendError> {
+    /// Whether `len` bytes, at most `max`, may be appended now; makes room for them if so.
+    fn admit(&mut self, len: u64, max: u64) -> Result<(), AppendError> {
         match &self.health {
             Health::Open => (),
             Health::Closing | Health::Ended => return Err(AppendError::Closed),
             Health::Poisoned(why) => return Err(why.clone().into()),
         }
-        if len > self.record_max {
-            return Err(AppendError::TooLarge { len, max: self.record_max });
+        if len > max {
+            return Err(AppendError::TooLarge { len, max });
         }
         if self.over_ratio {
             return Err(self.disk_full());

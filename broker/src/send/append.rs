@@ -15,7 +15,7 @@ use ringmq_rt::{step, wall_ms};
 
 use super::asked::{Asked, detour_of, read_properties, with_level};
 use super::batch::append_batch;
-use super::record::{check_body, check_len, own_pairs, spec, unique_key};
+use super::record::{check_body, check_len, check_room_later, own_pairs, spec, unique_key};
 use super::{Place, refuse, text};
 use crate::detour::Detour;
 use crate::log::{Log, Waiting};
@@ -194,12 +194,13 @@ pub(super) fn append_one(
         spec.topic = kept.topic;
         spec.queue_id = kept.queue_id;
         spec.sys_flag = detour.sys_flag(spec.sys_flag);
+        check_room_later(&spec, settings)?;
     }
     check_body(&spec)?;
     check_len(&spec, settings)?;
     let keys = Keys { unique, business: asked.keys };
     let due_ms = if let Some(Detour::Timer(due_ms)) = detour { Some(due_ms) } else { None };
-    let draft = Draft { spec: &spec, tags_code: asked.tags.map_or(0, tags_code), keys, due_ms };
+    let draft = Draft { spec: &spec, tags_code: asked.tags.map_or(0, tags_code), keys, due_ms, promised: false };
     let ticket = log.shard.append(&draft, wall_ms()).map_err(|error| unstored(&error))?;
     step!("send_appended:{}", spec.topic);
     if detour == Some(Detour::Half) {

@@ -99,6 +99,7 @@ pub(super) fn append_batch(
                 business: outer_asked.keys.or(asked.keys),
             },
             due_ms: None,
+            promised: false,
         })
         .collect();
     let mut tickets = Vec::with_capacity(drafts.len());

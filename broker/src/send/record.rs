@@ -8,6 +8,7 @@ use ringmq_protocol::value::Value;
 use ringmq_rt::wall_ms;
 
 use super::Place;
+use crate::detour::ROOM_LATER;
 use crate::refusal::Refusal;
 use crate::settings::Settings;
 
@@ -76,6 +77,15 @@ pub(super) fn check_len(spec: &RecordSpec<'_>, settings: &Settings) -> Result<()
         Ok(_) => Ok(()),
         Err(error) => Err(refuse_record(&error, settings.message_max)),
     }
+}
+
+/// A message that is kept for later has room for what is added then.
+pub(super) fn check_room_later(spec: &RecordSpec<'_>, settings: &Settings) -> Result<(), Refusal> {
+    let len = spec.properties_len() + ROOM_LATER;
+    if len > properties::PROPERTIES_MAX {
+        return Err(refuse_record(&RecordError::PropertiesTooLong(len), settings.message_max));
+    }
+    Ok(())
 }
 
 pub(super) fn refuse_record(error: &RecordError, body_max: usize) -> Refusal {

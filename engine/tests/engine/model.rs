@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ringmq_engine::{AppendError, FlushPolicy, QueueOffset, ReadPlan, ReadStatus, ShardOptions};
+use ringmq_engine::{AppendError, Draft, FlushPolicy, QueueOffset, ReadPlan, ReadStatus, ShardOptions};
 use ringmq_protocol::message::tags_code;
 use ringmq_rt::sim::Sim;
 
@@ -129,8 +129,14 @@ fn a_batch_lies_together_and_a_refused_one_leaves_nothing() {
         assert!(matches!(refused, Err(AppendError::TooLarge { .. })));
         assert!(matches!(shard.append_batch(&[], 5, &mut tickets), Err(AppendError::Empty)));
         assert_eq!((shard.watermarks().appended, tickets.len()), (before, 3));
+        // What was taken in by other options is.
+        let promised = |huge: &Message| huge.with(|draft| shard.append(&Draft { promised: true, ..draft }, 5));
+        let longer_than_a_segment = promised(&Message::new("t", 2, vec![0; 128 << 10])).unwrap_err();
+        assert!(matches!(longer_than_a_segment, AppendError::TooLarge { .. }) && longer_than_a_segment.is_final());
+        assert_eq!(promised(&huge).unwrap().queue_offset.0, 3);
         shard.confirmed(tickets[2].end).await.unwrap();
-        assert_eq!(all(&shard, "t", 1).await.len(), 3);
+        shard.confirmed(shard.watermarks().appended.offset()).await.unwrap();
+        assert_eq!(all(&shard, "t", 1).await.len(), 4);
     });
 }
 

@@ -49,7 +49,7 @@ impl Message {
             properties: &properties,
         };
         let keys = Keys { unique: self.unique.as_deref(), business: Some(&self.keys) };
-        use_it(Draft { spec: &spec, tags_code: tags_code(&self.tags), keys, due_ms: None })
+        use_it(Draft { spec: &spec, tags_code: tags_code(&self.tags), keys, due_ms: None, promised: false })
     }
 
     pub(crate) fn append(&self, shard: &Shard) -> Result<Ticket, AppendError> {

@@ -132,7 +132,8 @@ impl RecordSpec<'_> {
         Ok(Lengths { total, body, properties })
     }
 
-    fn properties_len(&self) -> usize {
+    /// Bytes of the properties, which may be too many.
+    pub fn properties_len(&self) -> usize {
         let mut len = 0;
         let mut closed = true;
         for part in self.properties {
