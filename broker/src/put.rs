@@ -24,6 +24,9 @@ pub enum PutError {
     /// It may be stored, or not.
     #[error(transparent)]
     Poisoned(#[from] Poisoned),
+    /// It is for the timers, which are past its time.
+    #[error("it is due already")]
+    Late,
     /// Said by the message's shard.
     #[error("{0}")]
     Elsewhere(Refusal),
@@ -50,6 +53,8 @@ impl From<PutError> for Refusal {
         match error {
             PutError::Append(error) => Self::append(&error),
             PutError::Poisoned(why) => Self::failed(format!("the message may not be stored: {why}")),
+            // Only recalls are answered with it.
+            PutError::Late => Self::recall_too_late(),
             PutError::Elsewhere(refusal) => refusal,
         }
     }
@@ -145,6 +150,10 @@ async fn append_one(node: &Node, log: &Log, message: &Message) -> Result<Ticket,
     let host = node.settings.store_host;
     let mut message = Cow::Borrowed(message);
     loop {
+        // No await between this look and the append.
+        if message.due_ms().is_some_and(|due_ms| due_ms <= log.timers.now_ms()) {
+            return Err(PutError::Late);
+        }
         let appended = message.with_draft(host, |draft| log.shard.append(draft, wall_ms()));
         match appended {
             Ok(ticket) => {

@@ -95,6 +95,11 @@ impl Refusal {
         ))
     }
 
+    /// A recall of a message that is due already.
+    pub fn recall_too_late() -> Self {
+        Self::new(ResponseCode::ILLEGAL_OPERATION, "recall failed, timestamp invalid")
+    }
+
     /// A message that the engine did not take.
     pub fn append(error: &AppendError) -> Self {
         match error {

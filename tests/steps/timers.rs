@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::support::disk::Stuck;
 use super::support::eventually;
 use super::support::server::{Flush, Settings};
 use super::support::wire::{self, Connection, Outgoing, Record};
@@ -141,6 +142,26 @@ fn recall(connection: &mut Connection, handle: &str) -> std::io::Result<()> {
     let reply = connection.call(RECALL_MESSAGE, &ext, &[])?;
     assert_eq!(reply.header.code, 0, "{:?}", reply.header.remark);
     Ok(())
+}
+
+#[test]
+fn a_recall_that_comes_too_late_on_a_shard_is_refused() {
+    const ILLEGAL_OPERATION: i32 = 604;
+    let folder = tempfile::tempdir().unwrap();
+    let stuck = Stuck::not_yet(folder.path());
+    let properties = vec![("recallMessageEnable", "true".to_owned())];
+    let settings = Settings { flush: Flush::Sync, shards: 2, properties, env: vec![stuck.env()] };
+    let victim = Victim::in_folder(folder, At("nothing", 1), settings);
+    let (mut connection, due_ms) = (victim.connect(), wall_ms() + 3000);
+    let reply = send(&mut connection, "recalled", &due_at(due_ms)).unwrap();
+    let ext = [("topic", TOPIC.to_owned()), ("recallHandle", reply.header.field("recallHandle").to_owned())];
+    // The mark of the first shard waits for the disk, and the one of the second shard for that.
+    stuck.hold();
+    connection.ask(RECALL_MESSAGE, &ext, &[]).unwrap();
+    eventually("the message is due", Duration::from_secs(40), || (wall_ms() > due_ms).then_some(()));
+    stuck.release();
+    let reply = connection.next().unwrap();
+    assert_eq!(reply.header.code, ILLEGAL_OPERATION, "{:?}", reply.header.remark);
 }
 
 const RECALL_STEPS: &[At] = &[

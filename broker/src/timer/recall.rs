@@ -117,11 +117,12 @@ fn check(node: &Node, header: &RecallMessage) -> Result<Handle, Refusal> {
     let now_ms = u64::try_from(wall_ms()).unwrap_or(0);
     let left = handle.due_ms.saturating_sub(now_ms);
     if left == 0 || u128::from(left) > settings.timers.delay_max.as_millis() {
-        return Err(illegal("recall failed, timestamp invalid"));
+        return Err(Refusal::recall_too_late());
     }
     Ok(handle)
 }
 
+/// Stores the mark on each log shard. One that comes too late on one of them is refused, though the message may be taken back.
 async fn recall(node: &Rc<Node>, handle: &Handle) -> Result<(), Refusal> {
     let now_ms = wall_ms();
     for log in 0..node.log_shards() {
