@@ -155,16 +155,16 @@ impl PullConsumer {
         self.member.start_pull(pull, Box::new(on_answer))
     }
 
-    pub(crate) fn take_answer(&self, pull: &Pull, received: &Received) -> Result<PullOutcome> {
-        self.member.take_answer(pull, received)
+    pub(crate) fn take_answer(&self, pull: &Pull, addr: &str, received: &Received) -> Result<PullOutcome> {
+        self.member.take_answer(pull, addr, received)
     }
 
     pub(crate) fn pull_timeout(&self, pull: &Pull) -> Duration {
         self.member.pull_timeout(pull)
     }
 
-    pub(crate) fn forget_route(&self, topic: &str) {
-        self.member.forget_route(topic);
+    pub(crate) fn doubt_route(&self, topic: &str) {
+        self.member.doubt_route(topic);
     }
 }
 

@@ -117,17 +117,18 @@ impl Member {
         self.session.remoting.ask_then(&addr, &self.pull_request(pull), self.pull_timeout(pull), on_answer)
     }
 
-    pub(crate) fn take_answer(&self, pull: &Pull, received: &Received) -> Result<PullOutcome> {
-        self.outcome(pull, &self.reader(pull)?, received)
+    /// Reads the answer that came from that address.
+    pub(crate) fn take_answer(&self, pull: &Pull, addr: &str, received: &Received) -> Result<PullOutcome> {
+        self.outcome(pull, addr, received)
     }
 
     pub(crate) fn pull_timeout(&self, pull: &Pull) -> Duration {
         pull.hold.map_or(self.timeout, |hold| hold + HOLD_GRACE)
     }
 
-    /// Makes the next use of the topic's route ask the name server.
-    pub(crate) fn forget_route(&self, topic: &str) {
-        self.session.routes.forget(topic);
+    /// The topic's route may have changed.
+    pub(crate) fn doubt_route(&self, topic: &str) {
+        self.session.routes.doubt(topic);
     }
 
     fn pull_request(&self, pull: &Pull) -> Request {
@@ -246,13 +247,19 @@ impl Member {
 
     fn reader(&self, pull: &Pull) -> Result<String> {
         let queue = &pull.queue;
-        let none = || Error::NoBroker { topic: queue.topic.clone(), can: Ability::Read };
+        let none = || self.no_broker(queue, Ability::Read);
         self.route(&queue.topic)?.reader(&queue.broker_name, pull.broker_id).map(str::to_owned).ok_or_else(none)
     }
 
     pub(crate) fn master(&self, queue: &MessageQueue) -> Result<String> {
-        let none = || Error::NoBroker { topic: queue.topic.clone(), can: Ability::Master };
+        let none = || self.no_broker(queue, Ability::Master);
         self.route(&queue.topic)?.master(&queue.broker_name).map(str::to_owned).ok_or_else(none)
+    }
+
+    /// The route has lost the queue's broker, perhaps only until that registers again.
+    fn no_broker(&self, queue: &MessageQueue, can: Ability) -> Error {
+        self.doubt_route(&queue.topic);
+        Error::NoBroker { topic: queue.topic.clone(), can }
     }
 
     /// The first queue offset that was stored at that time (ms) or later.

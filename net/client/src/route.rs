@@ -1,83 +1,28 @@
-//! Where a topic lives: name servers, the routes they give, a cache of those, and the choice of a queue to send to.
+//! Where a topic lives: the route that name servers give, and the choice of a queue to send to. `names` asks name servers,
+//! `known` keeps what they said.
 //!
-//! The choice is a pure function of the route, the turn, and who failed lately; only the cache asks name servers.
-//! Shared by the threads of one client.
+//! The choice is a pure function of the route, the turn, and who failed lately. Shared by the threads of one client.
+
+mod known;
+mod names;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ringmq_protocol::body::{MessageQueue, TopicRouteData};
-use ringmq_protocol::code::{RequestCode, ResponseCode};
-use ringmq_protocol::header::GetRouteInfo;
-use ringmq_protocol::names::AUTO_CREATE_TOPIC_KEY;
 use ringmq_protocol::properties::perm;
 
-use crate::conn::{Received, Request};
-use crate::driver::blocking::{Remoting, lock};
-use crate::error::{BadReply, Error, Result};
+pub use self::known::Routes;
+pub use self::names::{NameServers, fetch_route};
 
-/// RocketMQ's `pollNameServerInterval`: a route is used for so long before it is asked for again.
+/// RocketMQ's `pollNameServerInterval`: a route is asked for again after so long.
 pub const ROUTE_AGE_MAX: Duration = Duration::from_secs(30);
 
 /// A broker that failed is sent to only if there is no other, for so long.
 pub const AVOID_FOR: Duration = Duration::from_secs(30);
 
-/// Routes that are kept at most; a client of more topics asks more often.
-const ROUTES_MAX: usize = 65_536;
-
 /// The id of a master among the addresses of its broker name.
 const MASTER: i64 = 0;
-
-/// The name servers of a deployment. They do not talk to each other; one is asked, another one when it cannot be
-/// reached.
-#[derive(Debug, Clone)]
-pub struct NameServers {
-    addrs: Arc<[String]>,
-    turn: Arc<AtomicUsize>,
-}
-
-impl NameServers {
-    /// From a list as RocketMQ's clients take it: `host:port;host:port` (a comma does as well).
-    pub fn new(list: &str) -> Result<NameServers> {
-        let addrs: Arc<[String]> =
-            list.split([';', ',']).map(str::trim).filter(|addr| !addr.is_empty()).map(str::to_owned).collect();
-        if addrs.is_empty() {
-            return Err(Error::NoNameServer);
-        }
-        Ok(NameServers { addrs, turn: Arc::default() })
-    }
-
-    /// None at all: for calls that name their broker.
-    pub fn none() -> NameServers {
-        NameServers { addrs: Arc::new([]), turn: Arc::default() }
-    }
-
-    pub fn addrs(&self) -> &[String] {
-        &self.addrs
-    }
-
-    /// Asks the name server that answered last; the next one when it cannot be reached. Replies of every code are
-    /// results.
-    pub fn ask(&self, remoting: &Remoting, request: &Request, timeout: Duration) -> Result<(String, Received)> {
-        let first = self.turn.load(Ordering::Relaxed);
-        let mut last_error = Error::NoNameServer;
-        for step in 0..self.addrs.len() {
-            let turn = first.wrapping_add(step);
-            let addr = &self.addrs[turn % self.addrs.len()];
-            match remoting.ask(addr, request, timeout) {
-                Ok(received) => {
-                    self.turn.store(turn, Ordering::Relaxed);
-                    return Ok((addr.clone(), received));
-                }
-                Err(e) if e.is_unreachable() => last_error = e,
-                Err(e) => return Err(e),
-            }
-        }
-        Err(last_error)
-    }
-}
 
 /// The route of one topic.
 #[derive(Debug, Clone, PartialEq)]
@@ -158,97 +103,6 @@ impl Route {
             queue.write_queue_nums = count;
         }
         self
-    }
-}
-
-/// Asks for the route of a topic; `None` when no broker has it.
-pub fn fetch_route(remoting: &Remoting, names: &NameServers, topic: &str, timeout: Duration) -> Result<Option<Route>> {
-    let header = GetRouteInfo { topic: topic.to_owned(), accept_standard_json_only: Some(true) };
-    let code = RequestCode::GET_ROUTEINFO_BY_TOPIC;
-    let (addr, received) = names.ask(remoting, &Request::new(code).with_ext(header.to_ext()), timeout)?;
-    match ResponseCode(received.command.code) {
-        ResponseCode::SUCCESS => {
-            let data = TopicRouteData::parse(&received.body).map_err(|what| Error::Reply {
-                addr,
-                request: code,
-                what: BadReply::Json(what),
-            })?;
-            Ok(Some(Route::new(topic, data)))
-        }
-        ResponseCode::TOPIC_NOT_EXIST => Ok(None),
-        other => Err(crate::driver::blocking::refused(&addr, code, other, &received)),
-    }
-}
-
-/// The routes a client knows.
-#[derive(Debug, Clone)]
-pub struct Routes {
-    remoting: Remoting,
-    names: NameServers,
-    timeout: Duration,
-    known: Arc<Mutex<Known>>,
-}
-
-/// By topic, with the time of the answer.
-type Known = HashMap<String, (Arc<Route>, Instant)>;
-
-impl Routes {
-    pub fn new(remoting: Remoting, names: NameServers, timeout: Duration) -> Routes {
-        Routes { remoting, names, timeout, known: Arc::default() }
-    }
-
-    pub fn names(&self) -> &NameServers {
-        &self.names
-    }
-
-    /// The route of a topic that exists. One that is too old is used all the same when no name server can be reached.
-    pub fn get(&self, topic: &str) -> Result<Option<Arc<Route>>> {
-        self.get_or(topic, || fetch_route(&self.remoting, &self.names, topic, self.timeout))
-    }
-
-    /// The route to send by: as [`get`](Routes::get), or the one that a new topic will have.
-    pub fn to_write(&self, topic: &str, queues: i32) -> Result<Option<Arc<Route>>> {
-        self.get_or(topic, || {
-            if let Some(route) = fetch_route(&self.remoting, &self.names, topic, self.timeout)? {
-                return Ok(Some(route));
-            }
-            let model = fetch_route(&self.remoting, &self.names, AUTO_CREATE_TOPIC_KEY, self.timeout)?;
-            Ok(model.map(|route| route.modelled_on(topic, queues)))
-        })
-    }
-
-    fn get_or(&self, topic: &str, fetch: impl FnOnce() -> Result<Option<Route>>) -> Result<Option<Arc<Route>>> {
-        let known = lock(&self.known).get(topic).cloned();
-        if let Some((route, since)) = &known
-            && since.elapsed() < ROUTE_AGE_MAX
-        {
-            return Ok(Some(Arc::clone(route)));
-        }
-        match (fetch(), known) {
-            (Ok(None), _) => {
-                self.forget(topic);
-                Ok(None)
-            }
-            (Ok(Some(route)), _) => {
-                let route = Arc::new(route);
-                let mut known = lock(&self.known);
-                if known.len() >= ROUTES_MAX {
-                    known.clear();
-                }
-                known.insert(topic.to_owned(), (Arc::clone(&route), Instant::now()));
-                Ok(Some(route))
-            }
-            (Err(e), Some((route, _))) if e.is_unreachable() => {
-                tracing::warn!(topic, error = %e, "no name server can be reached, the last route is used");
-                Ok(Some(route))
-            }
-            (Err(e), _) => Err(e),
-        }
-    }
-
-    /// Makes the next use of the topic ask again.
-    pub fn forget(&self, topic: &str) {
-        lock(&self.known).remove(topic);
     }
 }
 
@@ -355,11 +209,5 @@ mod tests {
         let later = now + AVOID_FOR;
         assert!((0..4).any(|_| picker.pick(&queues, None, later).unwrap().broker_name == "b"));
         assert!(picker.pick(&[], None, now).is_none());
-    }
-
-    #[test]
-    fn lists_of_name_servers() {
-        assert_eq!(NameServers::new(" a:9876; b:9876;").unwrap().addrs(), ["a:9876", "b:9876"]);
-        assert!(matches!(NameServers::new(" ; "), Err(Error::NoNameServer)));
     }
 }

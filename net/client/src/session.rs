@@ -31,7 +31,7 @@ impl Session {
         let remoting = Remoting::with_listener(connection.clone(), on_asked);
         let identity = Identity::towards(names.addrs().first().map(String::as_str));
         let heart = Heart::start(remoting.clone(), content(identity.client_id.clone()))?;
-        let routes = Routes::new(remoting.clone(), names, timeout);
+        let routes = Routes::start(remoting.clone(), names, timeout)?;
         Ok(Session { remoting, routes, identity, heart })
     }
 

@@ -138,11 +138,13 @@ impl Tail<'_> {
         on_message: &mut impl FnMut(&ReceivedMessage) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>> {
         let Some(followed) = self.followed.get_mut(key) else { return Ok(ControlFlow::Continue(())) };
+        // An answer that came after its call was given up is the answer to none.
+        let State::Asked { call, .. } = &followed.state else { return Ok(ControlFlow::Continue(())) };
         let outcome = match answer {
-            Ok(received) => self.consumer.take_answer(&followed.pull, &received),
+            Ok(received) => self.consumer.take_answer(&followed.pull, call.addr(), &received),
             Err(reason) => {
                 tracing::debug!(%reason, "a broker's connection ended, its queues are asked again");
-                self.consumer.forget_route(self.topic);
+                self.consumer.doubt_route(self.topic);
                 followed.rest();
                 return Ok(ControlFlow::Continue(()));
             }
@@ -182,7 +184,7 @@ impl Tail<'_> {
         if self.routes_at <= now {
             self.routes_at = now + ROUTE_AGE_MAX;
             match self.follow_new_queues(TailStart::Earliest) {
-                Err(error) if error.is_unreachable() => tracing::warn!(%error, "new queues cannot be looked for"),
+                Err(error) if passes(&error) => tracing::warn!(%error, "new queues cannot be looked for"),
                 other => return other,
             }
         }
@@ -198,14 +200,20 @@ impl Followed {
 
     /// What does not pass by itself ends the tail.
     fn rest_after(&mut self, error: Error) -> Result<()> {
-        let passes = error.is_unreachable() || error.code().is_some_and(|code| PASSING.contains(&code));
-        if !passes {
+        if !passes(&error) {
             return Err(error);
         }
         tracing::warn!(%error, "a queue cannot be read, it is asked again");
         self.rest();
         Ok(())
     }
+}
+
+/// A broker that is in no route at the moment may be in the next one.
+fn passes(error: &Error) -> bool {
+    error.is_unreachable()
+        || matches!(error, Error::NoBroker { .. })
+        || error.code().is_some_and(|code| PASSING.contains(&code))
 }
 
 /// Refusals of a broker that starts, stops or has too much to do.

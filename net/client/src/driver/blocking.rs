@@ -182,6 +182,11 @@ pub struct Call {
 }
 
 impl Call {
+    /// The address of the server that is asked.
+    pub fn addr(&self) -> &str {
+        &self.channel.addr
+    }
+
     /// Forgets the call; a reply that comes later is dropped.
     pub fn give_up(&self) {
         let mut state = lock(&self.channel.state);

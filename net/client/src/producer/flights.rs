@@ -154,7 +154,7 @@ impl Shared {
             let mut target = match self.sending.target(&prepared.topic, failed.as_ref().map(|(name, _)| name.as_str()))
             {
                 Ok(target) => target,
-                Err(error) => return self.land(on_sent, Err(error)),
+                Err(error) => return self.land(on_sent, Err(failed.map_or(error, |(_, error)| error))),
             };
             let request = prepared.request(&self.sending.options, &target.queue);
             let addr = target.addr.clone();

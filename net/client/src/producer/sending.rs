@@ -61,7 +61,11 @@ impl Sending {
             if left.is_zero() {
                 break;
             }
-            let target = self.target(&prepared.topic, failed.as_ref().map(|(broker, _)| broker.as_str()))?;
+            let target = match self.target(&prepared.topic, failed.as_ref().map(|(broker, _)| broker.as_str())) {
+                Ok(target) => target,
+                // What the broker said tells more than that there is no other one.
+                Err(error) => return Err(failed.map_or(error, |(_, error)| error)),
+            };
             match self.send_once(prepared, &target, left) {
                 Ok(receipt) => return Ok(receipt),
                 Err(error) if is_retried(&error) => {
@@ -101,10 +105,10 @@ impl Sending {
         Ok(Target { queue, addr })
     }
 
-    /// The broker is passed over for a while, and the route is asked for again.
+    /// The broker is passed over for a while, and the route may have changed.
     pub(crate) fn failed(&self, topic: &str, broker_name: &str) {
         lock(&self.picker).failed(broker_name, Instant::now());
-        self.session.routes.forget(topic);
+        self.session.routes.doubt(topic);
     }
 
     pub(crate) fn succeeded(&self, broker_name: &str) {
@@ -112,7 +116,10 @@ impl Sending {
     }
 
     pub(crate) fn route(&self, topic: &str) -> Result<Arc<Route>> {
-        self.session.routes.to_write(topic, self.options.new_topic_queues)?.ok_or_else(|| no_broker(topic))
+        self.session
+            .routes
+            .to_write(topic, self.options.new_topic_queues, self.options.send_timeout)?
+            .ok_or_else(|| no_broker(topic))
     }
 }
 

@@ -141,16 +141,16 @@ impl Pulling<'_> {
         let is_it =
             |followed: &&mut Followed| matches!(followed.state, State::Asked { number, .. } if number == answered);
         let Some(followed) = self.followed.values_mut().find(is_it) else { return };
-        let State::Asked { epoch, pull, lost_at, .. } =
+        let State::Asked { epoch, pull, call, lost_at, .. } =
             std::mem::replace(&mut followed.state, State::Resting(Instant::now()))
         else {
             return;
         };
         let outcome = match answer {
-            Ok(received) => shared.member.take_answer(&pull, &received),
+            Ok(received) => shared.member.take_answer(&pull, call.addr(), &received),
             Err(reason) => {
                 tracing::debug!(queue = ?pull.queue, %reason, "a broker's connection ended, the queue is asked for again");
-                shared.member.forget_route(&pull.queue.topic);
+                shared.member.doubt_route(&pull.queue.topic);
                 return followed.rest();
             }
         };
@@ -215,7 +215,7 @@ impl Followed {
     fn rest_after(&mut self, error: &Error, shared: &Shared) {
         tracing::warn!(queue = ?self.assigned.queue, %error, "a queue cannot be read, it is asked for again");
         if error.is_unreachable() {
-            shared.member.forget_route(&self.assigned.queue.topic);
+            shared.member.doubt_route(&self.assigned.queue.topic);
         }
         self.rest();
     }
