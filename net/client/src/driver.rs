@@ -2,3 +2,4 @@
 
 pub mod asked;
 pub mod blocking;
+mod channel;

@@ -137,6 +137,8 @@ pub enum ConsumerFault {
 pub enum Disconnect {
     #[error("the server closed it")]
     Closed,
+    #[error("nothing came from the server any more")]
+    Silent,
     #[error("{0}")]
     Io(io::ErrorKind),
     #[error("{0}")]

@@ -177,7 +177,7 @@ impl Tail<'_> {
             if let State::Asked { call, lost_at } = &followed.state
                 && *lost_at <= now
             {
-                call.give_up();
+                call.time_out();
                 followed.rest();
             }
         }

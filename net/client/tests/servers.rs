@@ -14,6 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ringmq_client::conn::Request;
+use ringmq_client::error::Disconnect;
 use ringmq_client::{
     Admin, Consumed, ConsumerOptions, Error, Message, MessageQueue, NameServers, Producer, ProducerOptions, Pull,
     PullConsumer, PullStatus, PushConsumer, PushOptions, Remoting, SendStatus, TailStart, tail,
@@ -108,6 +109,41 @@ fn silence_is_a_timeout_and_the_connection_goes_on() {
     assert!(matches!(error, Error::Timeout { .. }), "{error}");
     assert!(begun.elapsed() >= Duration::from_millis(80));
     remoting.call(&addr, &ping(), SECOND).unwrap();
+}
+
+#[test]
+fn a_connection_on_which_nothing_comes_is_replaced_and_a_slow_one_is_not() {
+    // The first connection answers once, and then no more, as one whose other end is gone.
+    let mut asked = 0;
+    let (addr, connections) = serve_counted(move |_, _| {
+        asked += 1;
+        if asked == 2 || asked == 3 { Play::Ignore } else { ok() }
+    });
+    let remoting = Remoting::default();
+    remoting.call(&addr, &ping(), SECOND).unwrap();
+    let other = remoting.clone();
+    let (sender, answers) = mpsc::channel();
+    let _waits = other.ask_into(&addr, &ping(), SECOND * 600, 7, sender).unwrap();
+    let error = remoting.call(&addr, &ping(), SECOND + SECOND / 10).unwrap_err();
+    assert!(matches!(error, Error::Timeout { .. }), "{error}");
+    // Whoever waits for longer has no use for that connection either.
+    let (key, ended) = answers.recv_timeout(SECOND * 60).unwrap();
+    assert_eq!((key, ended.unwrap_err()), (7, Disconnect::Silent));
+    remoting.call(&addr, &ping(), SECOND * 5).unwrap();
+    assert_eq!(connections.load(Ordering::SeqCst), 2);
+
+    // Here one question is not answered, and others are meanwhile.
+    let (addr, connections) = serve_counted(|request, _| if request.code == 1 { Play::Ignore } else { ok() });
+    remoting.call(&addr, &ping(), SECOND * 5).unwrap();
+    thread::scope(|scope| {
+        let slow = scope.spawn(|| remoting.call(&addr, &Request::new(RequestCode(1)), SECOND + SECOND / 10));
+        while !slow.is_finished() {
+            remoting.call(&addr, &ping(), SECOND * 5).unwrap();
+        }
+        assert!(matches!(slow.join().unwrap(), Err(Error::Timeout { .. })));
+    });
+    remoting.call(&addr, &ping(), SECOND * 5).unwrap();
+    assert_eq!(connections.load(Ordering::SeqCst), 1);
 }
 
 #[test]

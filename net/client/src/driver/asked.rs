@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ringmq_protocol::code::ResponseCode;
 
-use super::blocking::Channel;
+use super::channel::Channel;
 use crate::conn::{Received, Reply};
 
 /// What a server asks of its own accord. It can be kept and answered later, by any thread; one that is dropped without an

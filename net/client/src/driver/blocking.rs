@@ -4,20 +4,18 @@
 //! It moves bytes and wakes callers; what a request means is not its business.
 
 use std::collections::HashMap;
-use std::io::{self, Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs as _};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::io;
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ringmq_protocol::code::{RequestCode, ResponseCode};
-use ringmq_protocol::command::EncodeError;
 use ringmq_protocol::frame::Serialize;
 
 use super::asked::Asked;
-use crate::conn::{CallId, Conn, Event, Received, Reply, Request};
+use super::channel::Channel;
+use crate::conn::{CallId, Received, Request};
 use crate::error::{Disconnect, Error, Result};
 
 /// How a driver treats its connections.
@@ -37,7 +35,8 @@ impl Default for Options {
 /// Takes what a server asks. Runs on the connection's reading thread: it must not call the same driver and wait.
 pub type OnAsked = dyn Fn(Asked) + Send + Sync;
 
-/// Takes the reply to a call, or how its connection ended. Runs on the connection's reading thread: it must not wait.
+/// Takes the reply to a call, or how its connection ended. Runs on the connection's reading thread, or on that of a caller
+/// that found the connection broken: it must not wait.
 pub type OnAnswer = Box<dyn FnOnce(Result<Received, Disconnect>) + Send>;
 
 /// All connections of a client, by address. Cheap to clone; the clones share the connections.
@@ -93,7 +92,7 @@ impl Remoting {
 
     /// Asks without waiting; the reply is sent to `answers` under `key`, so that one receiver can watch many calls.
     /// A broken connection answers its calls with the way it ended; a call that runs out of time is not answered by
-    /// itself: whoever waits gives it up with [`Call::give_up`].
+    /// itself: whoever waits ends it with [`Call::time_out`].
     pub fn ask_into(
         &self,
         addr: &str,
@@ -134,7 +133,16 @@ impl Remoting {
         if let Some(channel) = self.live(addr) {
             return Ok(channel);
         }
-        let fresh = Channel::open(addr, &self.shared)?;
+        let stream = connect(addr, self.shared.options.connect_timeout)?;
+        // Weak, so that dropping the last client ends its connections.
+        let client = Arc::downgrade(&self.shared);
+        let on_asked = move |asked: Asked| {
+            let client = client.upgrade();
+            if let Some(on_asked) = client.as_ref().and_then(|client| client.on_asked.as_deref()) {
+                on_asked(asked);
+            }
+        };
+        let fresh = Channel::open(addr, stream, self.shared.options.serialize, on_asked)?;
         let mut channels = lock(&self.shared.channels);
         // Another thread may have connected meanwhile; calls of one client stay on one connection, because a broker
         // pushes to the connection on which the heartbeat came.
@@ -184,23 +192,27 @@ pub struct Call {
 impl Call {
     /// The address of the server that is asked.
     pub fn addr(&self) -> &str {
-        &self.channel.addr
+        self.channel.addr()
     }
 
     /// Forgets the call; a reply that comes later is dropped.
     pub fn give_up(&self) {
-        let mut state = lock(&self.channel.state);
-        state.conn.give_up(self.id);
-        state.callers.remove(&self.id);
+        self.channel.give_up(self.id);
+    }
+
+    /// Forgets the call because its time is over. A connection on which nothing at all has come since it was asked is taken
+    /// for dead and closed, so that the next call connects anew.
+    pub fn time_out(&self) {
+        self.channel.time_out(self.id);
     }
 
     fn wait(&self, answers: &Receiver<Answer>, request: RequestCode) -> Result<Received> {
-        let addr = || self.channel.addr.clone();
+        let addr = || self.addr().to_owned();
         match answers.recv_timeout(self.timeout) {
             Ok((_, Ok(received))) => Ok(received),
             Ok((_, Err(reason))) => Err(Error::Disconnected { addr: addr(), request, reason }),
             Err(RecvTimeoutError::Timeout) => {
-                self.give_up();
+                self.time_out();
                 // The reply may have come between the two.
                 match answers.try_recv() {
                     Ok((_, Ok(received))) => Ok(received),
@@ -214,166 +226,7 @@ impl Call {
     }
 }
 
-/// One connection. The state is locked for moments only; the writing half is locked while a request is written, so
-/// that a slow peer holds up writers but never the reading thread.
-#[derive(Debug)]
-pub(super) struct Channel {
-    addr: String,
-    stream: TcpStream,
-    writing: Mutex<()>,
-    state: Mutex<State>,
-    alive: AtomicBool,
-}
-
-struct State {
-    conn: Conn,
-    callers: HashMap<CallId, OnAnswer>,
-    ended: Option<Disconnect>,
-}
-
-impl std::fmt::Debug for State {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let callers = self.callers.len();
-        f.debug_struct("State").field("callers", &callers).field("ended", &self.ended).finish_non_exhaustive()
-    }
-}
-
-/// A write that the peer does not take for so long has failed.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-const READ_CHUNK: usize = 64 * 1024;
-
-impl Channel {
-    fn open(addr: &str, shared: &Arc<Shared>) -> Result<Arc<Channel>> {
-        let stream = connect(addr, shared.options.connect_timeout)?;
-        let failed = |reason| Error::Connect { addr: addr.to_owned(), reason };
-        stream.set_nodelay(true).map_err(failed)?;
-        stream.set_write_timeout(Some(WRITE_TIMEOUT)).map_err(failed)?;
-        let reading_half = stream.try_clone().map_err(failed)?;
-        let conn = Conn::new(shared.options.serialize);
-        let channel = Arc::new(Channel {
-            addr: addr.to_owned(),
-            stream,
-            writing: Mutex::default(),
-            state: Mutex::new(State { conn, callers: HashMap::new(), ended: None }),
-            alive: AtomicBool::new(true),
-        });
-        let reader = Arc::clone(&channel);
-        // Weak, so that dropping the last client ends its connections.
-        let client = Arc::downgrade(shared);
-        let on_asked = move |asked: Asked| {
-            let client = client.upgrade();
-            if let Some(on_asked) = client.as_ref().and_then(|client| client.on_asked.as_deref()) {
-                on_asked(asked);
-            }
-        };
-        thread::Builder::new()
-            .name("ringmq-client".to_owned())
-            .spawn(move || reader.read_all(reading_half, &on_asked))
-            .map_err(Error::Thread)?;
-        Ok(channel)
-    }
-
-    fn is_alive(&self) -> bool {
-        self.alive.load(Ordering::Acquire)
-    }
-
-    fn shutdown(&self) {
-        self.alive.store(false, Ordering::Release);
-        // Already closed is as good.
-        let _ = self.stream.shutdown(Shutdown::Both);
-    }
-
-    /// Sends a request whose reply goes to `on_answer`.
-    fn ask(&self, request: &Request, timeout: Duration, on_answer: OnAnswer) -> Result<CallId> {
-        self.write(request.code, |state| {
-            let id = state.conn.call(request, Instant::now() + timeout)?;
-            state.callers.insert(id, on_answer);
-            Ok(id)
-        })
-    }
-
-    fn oneway(&self, request: &Request) -> Result<()> {
-        self.write(request.code, |state| state.conn.oneway(request))
-    }
-
-    fn write<T>(&self, request: RequestCode, encode: impl FnOnce(&mut State) -> Result<T, EncodeError>) -> Result<T> {
-        let disconnected = |reason| Error::Disconnected { addr: self.addr.clone(), request, reason };
-        let _writing = lock(&self.writing);
-        let (done, bytes) = {
-            let mut state = lock(&self.state);
-            if let Some(reason) = state.ended.clone() {
-                return Err(disconnected(reason));
-            }
-            let done = encode(&mut state).map_err(|reason| Error::Encode { request, reason })?;
-            (done, state.conn.take_outgoing())
-        };
-        (&self.stream).write_all(&bytes).map_err(|e| {
-            // Half a frame may have gone out: nothing can follow it.
-            self.shutdown();
-            self.end(&Disconnect::Io(e.kind()));
-            disconnected(Disconnect::Io(e.kind()))
-        })?;
-        Ok(done)
-    }
-
-    /// Answers what the server asked. A server that does not take the answer loses the connection, as with requests.
-    pub(super) fn answer(&self, asked: &Received, reply: &Reply) {
-        if asked.command.is_oneway() {
-            return;
-        }
-        if let Err(error) = self.write(RequestCode(asked.command.code), |state| state.conn.answer(asked, reply)) {
-            tracing::debug!(%error, "what a server asked could not be answered");
-        }
-    }
-
-    pub(super) fn addr(&self) -> &str {
-        &self.addr
-    }
-
-    fn read_all(self: &Arc<Channel>, mut stream: TcpStream, on_asked: &OnAsked) {
-        let mut chunk = vec![0; READ_CHUNK];
-        let ended = loop {
-            match stream.read(&mut chunk) {
-                Ok(0) => break Disconnect::Closed,
-                Ok(n) => match self.take_in(&chunk[..n]) {
-                    Ok(asked) => asked.into_iter().for_each(|asked| on_asked(Asked::new(Arc::clone(self), asked))),
-                    Err(reason) => break reason,
-                },
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => break Disconnect::Io(e.kind()),
-            }
-        };
-        self.shutdown();
-        self.end(&ended);
-    }
-
-    /// Answers callers and returns what the server asks itself. Callers are answered without the lock.
-    fn take_in(&self, bytes: &[u8]) -> Result<Vec<Received>, Disconnect> {
-        let mut asked = Vec::new();
-        let mut answered = Vec::new();
-        {
-            let mut state = lock(&self.state);
-            for event in state.conn.receive(bytes)? {
-                match event {
-                    Event::Reply(id, received) => answered.extend(state.callers.remove(&id).map(|to| (to, received))),
-                    Event::Asked(received) => asked.push(received),
-                }
-            }
-        }
-        answered.into_iter().for_each(|(on_answer, received)| on_answer(Ok(received)));
-        Ok(asked)
-    }
-
-    fn end(&self, reason: &Disconnect) {
-        let callers: Vec<OnAnswer> = {
-            let mut state = lock(&self.state);
-            state.ended.get_or_insert_with(|| reason.clone());
-            state.callers.drain().map(|(_, on_answer)| on_answer).collect()
-        };
-        callers.into_iter().for_each(|on_answer| on_answer(Err(reason.clone())));
-    }
-}
-
+/// Connects, within that time for each address that the name has.
 fn connect(addr: &str, timeout: Duration) -> Result<TcpStream> {
     let mut last = None;
     for candidate in resolve(addr)? {

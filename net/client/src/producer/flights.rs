@@ -264,7 +264,7 @@ impl Shared {
         };
         for flight in over {
             if let Some(call) = &flight.call {
-                call.give_up();
+                call.time_out();
             }
             self.sending.failed(&flight.prepared.topic, &flight.target.queue.broker_name);
             let (addr, request) = (flight.target.addr, flight.prepared.code);

@@ -172,9 +172,11 @@ impl Pulling<'_> {
     fn expire(&mut self) {
         let now = Instant::now();
         for followed in self.followed.values_mut() {
-            if matches!(&followed.state, State::Asked { lost_at, .. } if *lost_at <= now) {
+            if let State::Asked { call, lost_at, .. } = &followed.state
+                && *lost_at <= now
+            {
                 tracing::warn!(queue = ?followed.assigned.queue, "a pull was not answered, the queue is asked for again");
-                followed.give_up_call();
+                call.time_out();
                 followed.rest();
             }
         }
