@@ -3,3 +3,4 @@
 pub mod asked;
 pub mod blocking;
 mod channel;
+mod writing;

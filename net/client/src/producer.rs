@@ -27,7 +27,7 @@ use self::flights::Flights;
 pub use self::options::{ProducerOptions, SendReceipt, SendStatus};
 use self::prepare::Prepared;
 use self::request::Waiting;
-use self::sending::{Sending, no_broker};
+use self::sending::{Sending, left_until, no_broker};
 pub use self::transaction::{TransactionProducer, TransactionState};
 use crate::conn::Received;
 use crate::driver::asked::Asked;
@@ -100,21 +100,23 @@ impl Producer {
 
     /// Sends to this queue and no other; there is no second try.
     pub fn send_to(&self, message: &Message, queue: &MessageQueue) -> Result<SendReceipt> {
-        self.sending.send_to(&self.sending.prepare(message, &[])?, queue)
+        let deadline = self.sending.deadline();
+        self.sending.send_to(&self.sending.prepare(message, &[])?, queue, deadline)
     }
 
     /// Sends messages with the same order key to the same queue, where an orderly consumer gets them in the order of
     /// these calls. For as long as the topic has the same queues: order is lost while their number changes. There is no
     /// second try, which could overtake.
     pub fn send_ordered(&self, message: &Message, order_key: impl Hash) -> Result<SendReceipt> {
+        let deadline = self.sending.deadline();
         let prepared = self.sending.prepare(message, &[])?;
-        let mut queues = self.queues(&message.topic)?;
+        let mut queues = self.sending.route_by(&message.topic, deadline)?.write_queues();
         queues.sort_unstable();
         // The hasher of std without keys: the same in every process of one build.
         let mut hasher = DefaultHasher::new();
         order_key.hash(&mut hasher);
         let at = hasher.finish().checked_rem(queues.len() as u64).ok_or_else(|| no_broker(&message.topic))?;
-        self.sending.send_to(&prepared, &queues[at as usize])
+        self.sending.send_to(&prepared, &queues[at as usize], deadline)
     }
 
     /// Sends messages of one topic as one, to one queue; all are stored or none.
@@ -125,11 +127,13 @@ impl Producer {
 
     /// Sends and does not ask what became of it.
     pub fn send_oneway(&self, message: &Message) -> Result<()> {
+        let deadline = self.sending.deadline();
         let prepared = self.sending.prepare(message, &[])?;
-        let target = self.sending.target(&prepared.topic, None)?;
+        let target = self.sending.target(&prepared.topic, None, deadline)?;
         let session = &self.sending.session;
         session.heart.introduce_soon(&target.addr);
-        session.remoting.oneway(&target.addr, &prepared.request(&self.sending.options, &target.queue))
+        let request = prepared.request(&self.sending.options, &target.queue);
+        session.remoting.oneway_within(&target.addr, &request, left_until(deadline))
     }
 
     /// Sends and goes on; the ticket tells what became of it. Waits only where [`ProducerOptions::async_max`] sends are

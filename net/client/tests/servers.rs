@@ -247,6 +247,33 @@ fn a_send_ends_with_its_timeout_however_many_tries_are_left() {
     }
 }
 
+#[test]
+fn a_request_ends_with_its_own_timeout_and_not_with_that_of_sends() {
+    let silent = serve(|request, _| if request.code == 310 { Play::Ignore } else { ok() });
+    let options = ProducerOptions { send_timeout: SECOND * 600, ..ProducerOptions::new("PG") };
+    let producer = Producer::new(options, names(&[("a", &silent)])).unwrap();
+    let (sender, ended) = mpsc::channel();
+    thread::spawn(move || {
+        let reply = producer.request(&Message::new("T", "x"), Duration::from_millis(100));
+        let _ = sender.send(reply);
+    });
+    let error = ended.recv_timeout(SECOND * 60).unwrap().unwrap_err();
+    assert!(matches!(error, Error::Timeout { .. }), "{error}");
+}
+
+#[test]
+fn a_peer_that_does_not_read_costs_a_call_its_time_and_no_more() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    // More than the kernel takes from here.
+    let request = ping().with_body(vec![0; 15 << 20]);
+    let remoting = Remoting::default();
+    for call in [Remoting::call, Remoting::call] {
+        let error = call(&remoting, &addr, &request, Duration::from_millis(200)).unwrap_err();
+        assert!(matches!(error, Error::Timeout { .. }), "{error}");
+    }
+}
+
 fn queue_of(broker: &str) -> MessageQueue {
     MessageQueue { broker_name: broker.into(), queue_id: 0, topic: "T".into() }
 }

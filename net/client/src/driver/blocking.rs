@@ -8,19 +8,21 @@ use std::io;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ringmq_protocol::code::{RequestCode, ResponseCode};
 use ringmq_protocol::frame::Serialize;
 
 use super::asked::Asked;
-use super::channel::Channel;
+use super::channel::{Channel, Time};
+use super::writing::WRITE_TIMEOUT;
 use crate::conn::{CallId, Received, Request};
 use crate::error::{Disconnect, Error, Result};
 
 /// How a driver treats its connections.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// For a new connection; a call that has less time gives up sooner.
     pub connect_timeout: Duration,
     /// Codec of the requests' headers.
     pub serialize: Serialize,
@@ -74,7 +76,8 @@ impl Remoting {
         Remoting { shared: Arc::new(Shared { options, on_asked: Some(on_asked), channels: Mutex::default() }) }
     }
 
-    /// Asks and waits. Replies of every code are results; see [`call`](Remoting::call) for the usual case.
+    /// Asks and waits, `timeout` in all: for a new connection if one is needed, for its turn to write, and for the reply. Only
+    /// how long the look-up of a host's name takes is up to the operating system. Replies of every code are results; see [`call`](Remoting::call) for the usual case.
     pub fn ask(&self, addr: &str, request: &Request, timeout: Duration) -> Result<Received> {
         let (sender, receiver) = mpsc::channel();
         let call = self.ask_into(addr, request, timeout, 0, sender)?;
@@ -110,14 +113,20 @@ impl Remoting {
 
     /// As [`ask_into`](Remoting::ask_into), with a function that takes the answer.
     pub fn ask_then(&self, addr: &str, request: &Request, timeout: Duration, on_answer: OnAnswer) -> Result<Call> {
-        let channel = self.channel(addr)?;
-        let id = channel.ask(request, timeout, on_answer)?;
-        Ok(Call { channel, id, timeout })
+        let time = Time::of(timeout);
+        let channel = self.channel(addr, request.code, time)?;
+        let id = channel.ask(request, time, on_answer)?;
+        Ok(Call { channel, id, time })
     }
 
     /// Sends a request that nobody answers.
     pub fn oneway(&self, addr: &str, request: &Request) -> Result<()> {
-        self.channel(addr)?.oneway(request)
+        self.oneway_within(addr, request, WRITE_TIMEOUT)
+    }
+
+    pub(crate) fn oneway_within(&self, addr: &str, request: &Request, timeout: Duration) -> Result<()> {
+        let time = Time::of(timeout);
+        self.channel(addr, request.code, time)?.oneway(request, time)
     }
 
     /// Closes the connection to that address, if there is one.
@@ -129,11 +138,15 @@ impl Remoting {
     }
 
     /// The connection to that address; a new one if there is none, or if the last one broke.
-    fn channel(&self, addr: &str) -> Result<Arc<Channel>> {
+    fn channel(&self, addr: &str, request: RequestCode, time: Time) -> Result<Arc<Channel>> {
         if let Some(channel) = self.live(addr) {
             return Ok(channel);
         }
-        let stream = connect(addr, self.shared.options.connect_timeout)?;
+        let patience = self.shared.options.connect_timeout.min(time.left());
+        if patience.is_zero() {
+            return Err(Error::Timeout { addr: addr.to_owned(), request, after: time.in_all });
+        }
+        let stream = connect(addr, patience)?;
         // Weak, so that dropping the last client ends its connections.
         let client = Arc::downgrade(&self.shared);
         let on_asked = move |asked: Asked| {
@@ -186,7 +199,7 @@ pub type Answer = (usize, Result<Received, Disconnect>);
 pub struct Call {
     channel: Arc<Channel>,
     id: CallId,
-    timeout: Duration,
+    time: Time,
 }
 
 impl Call {
@@ -208,7 +221,7 @@ impl Call {
 
     fn wait(&self, answers: &Receiver<Answer>, request: RequestCode) -> Result<Received> {
         let addr = || self.addr().to_owned();
-        match answers.recv_timeout(self.timeout) {
+        match answers.recv_timeout(self.time.left()) {
             Ok((_, Ok(received))) => Ok(received),
             Ok((_, Err(reason))) => Err(Error::Disconnected { addr: addr(), request, reason }),
             Err(RecvTimeoutError::Timeout) => {
@@ -216,7 +229,7 @@ impl Call {
                 // The reply may have come between the two.
                 match answers.try_recv() {
                     Ok((_, Ok(received))) => Ok(received),
-                    _ => Err(Error::Timeout { addr: addr(), request, after: self.timeout }),
+                    _ => Err(Error::Timeout { addr: addr(), request, after: self.time.in_all }),
                 }
             }
             Err(RecvTimeoutError::Disconnected) => {
@@ -226,11 +239,14 @@ impl Call {
     }
 }
 
-/// Connects, within that time for each address that the name has.
+/// Connects to one of the addresses that the name has. Each has an even share of the time that the ones before it left.
 fn connect(addr: &str, timeout: Duration) -> Result<TcpStream> {
+    let deadline = Instant::now() + timeout;
+    let candidates = resolve(addr)?;
     let mut last = None;
-    for candidate in resolve(addr)? {
-        match TcpStream::connect_timeout(&candidate, timeout) {
+    for (remaining, candidate) in (1..=candidates.len() as u32).rev().zip(&candidates) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match TcpStream::connect_timeout(candidate, (left / remaining).max(Duration::from_millis(1))) {
             Ok(stream) => return Ok(stream),
             Err(reason) => last = Some(reason),
         }

@@ -1,7 +1,7 @@
 //! One connection of the driver: its reading thread, the callers that wait for answers, and one writer at a time.
 
 use std::collections::HashMap;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,16 +14,34 @@ use ringmq_protocol::frame::Serialize;
 
 use super::asked::Asked;
 use super::blocking::{OnAnswer, OnAsked, lock};
+use super::writing::{WRITE_TIMEOUT, Writing};
 use crate::conn::{CallId, Conn, Event, Received, Reply, Request};
 use crate::error::{Disconnect, Error, Result};
 
-/// One connection. The state is locked for moments only; the writing half is locked while a frame is written, so that a slow
-/// peer holds up those who write. The reading thread is one of them while it answers what the server asked.
+/// The time of a call, from the look for a connection to the answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Time {
+    pub(super) in_all: Duration,
+    pub(super) deadline: Instant,
+}
+
+impl Time {
+    pub(super) fn of(in_all: Duration) -> Time {
+        Time { in_all, deadline: Instant::now() + in_all }
+    }
+
+    pub(super) fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+}
+
+/// One connection. The state is locked for moments only; writers take turns, so that a slow peer holds up those who write,
+/// for as long as they have time. The reading thread is one of them while it answers what the server asked.
 #[derive(Debug)]
 pub(super) struct Channel {
     addr: String,
     stream: TcpStream,
-    writing: Mutex<()>,
+    writing: Writing,
     state: Mutex<State>,
     alive: AtomicBool,
 }
@@ -49,8 +67,6 @@ impl std::fmt::Debug for State {
     }
 }
 
-/// A write that the peer does not take for so long has failed.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A call that times out closes a connection that has been silent for so long at least: a pause of the server that is shorter
 /// than that costs a call with a short time, and not everybody's connection.
 const SILENCE_MIN: Duration = Duration::from_secs(1);
@@ -65,8 +81,7 @@ impl Channel {
         on_asked: impl Fn(Asked) + Send + Sync + 'static,
     ) -> Result<Arc<Channel>> {
         let failed = |reason| Error::Connect { addr: addr.to_owned(), reason };
-        stream.set_nodelay(true).map_err(failed)?;
-        stream.set_write_timeout(Some(WRITE_TIMEOUT)).map_err(failed)?;
+        Writing::prepare(&stream).map_err(failed)?;
         let reading_half = stream.try_clone().map_err(failed)?;
         let state = State {
             conn: Conn::new(serialize),
@@ -78,7 +93,7 @@ impl Channel {
         let channel = Arc::new(Channel {
             addr: addr.to_owned(),
             stream,
-            writing: Mutex::default(),
+            writing: Writing::default(),
             state: Mutex::new(state),
             alive: AtomicBool::new(true),
         });
@@ -100,23 +115,34 @@ impl Channel {
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 
-    /// Sends a request whose reply goes to `on_answer`.
-    pub(super) fn ask(&self, request: &Request, timeout: Duration, on_answer: OnAnswer) -> Result<CallId> {
-        self.write(request.code, |state| {
-            let asked_at = Instant::now();
-            let id = state.conn.call(request, asked_at + timeout)?;
-            state.callers.insert(id, Caller { on_answer, asked_at });
+    /// Sends a request whose reply goes to `on_answer`. It is out before the time is over, or has failed.
+    pub(super) fn ask(&self, request: &Request, time: Time, on_answer: OnAnswer) -> Result<CallId> {
+        let mut asked = None;
+        let written = self.write(request.code, time, |state| {
+            let id = state.conn.call(request, time.deadline)?;
+            state.callers.insert(id, Caller { on_answer, asked_at: Instant::now() });
+            asked = Some(id);
             Ok(id)
-        })
+        });
+        if let (Err(Error::Timeout { .. }), Some(id)) = (&written, asked) {
+            self.time_out(id);
+        }
+        written
     }
 
-    pub(super) fn oneway(&self, request: &Request) -> Result<()> {
-        self.write(request.code, |state| state.conn.oneway(request))
+    pub(super) fn oneway(&self, request: &Request, time: Time) -> Result<()> {
+        self.write(request.code, time, |state| state.conn.oneway(request))
     }
 
-    fn write<T>(&self, request: RequestCode, encode: impl FnOnce(&mut State) -> Result<T, EncodeError>) -> Result<T> {
+    fn write<T>(
+        &self,
+        request: RequestCode,
+        time: Time,
+        encode: impl FnOnce(&mut State) -> Result<T, EncodeError>,
+    ) -> Result<T> {
         let disconnected = |reason| Error::Disconnected { addr: self.addr.clone(), request, reason };
-        let _writing = lock(&self.writing);
+        let late = || Error::Timeout { addr: self.addr.clone(), request, after: time.in_all };
+        let mut writer = self.writing.take(time.deadline).ok_or_else(late)?;
         let (done, bytes) = {
             let mut state = lock(&self.state);
             if let Some(reason) = state.ended.clone() {
@@ -125,12 +151,12 @@ impl Channel {
             let done = encode(&mut state).map_err(|reason| Error::Encode { request, reason })?;
             (done, state.conn.take_outgoing())
         };
-        (&self.stream).write_all(&bytes).map_err(|e| {
+        let is_out = writer.write(&self.stream, &bytes, time.deadline).map_err(|e| {
             // Half a frame may have gone out: nothing can follow it.
             self.fail(&Disconnect::Io(e.kind()));
             disconnected(Disconnect::Io(e.kind()))
         })?;
-        Ok(done)
+        if is_out { Ok(done) } else { Err(late()) }
     }
 
     /// Forgets the call.
@@ -165,7 +191,8 @@ impl Channel {
         if asked.command.is_oneway() {
             return;
         }
-        if let Err(error) = self.write(RequestCode(asked.command.code), |state| state.conn.answer(asked, reply)) {
+        let code = RequestCode(asked.command.code);
+        if let Err(error) = self.write(code, Time::of(WRITE_TIMEOUT), |state| state.conn.answer(asked, reply)) {
             tracing::debug!(%error, "what a server asked could not be answered");
         }
     }

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use super::SendReceipt;
 use super::prepare::Prepared;
-use super::sending::{Sending, Target, is_retried, receipt};
+use super::sending::{Sending, Target, is_retried, left_until, receipt};
 use crate::conn::Received;
 use crate::driver::blocking::{Call, lock};
 use crate::error::{Disconnect, Error, Result};
@@ -147,12 +147,11 @@ impl Shared {
         mut on_sent: OnSent,
     ) {
         for tries_left in (0..tries).rev() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if failed.is_some() && left_until(deadline).is_zero() {
                 break;
             }
-            let mut target = match self.sending.target(&prepared.topic, failed.as_ref().map(|(name, _)| name.as_str()))
-            {
+            let just_failed = failed.as_ref().map(|(name, _)| name.as_str());
+            let mut target = match self.sending.target(&prepared.topic, just_failed, deadline) {
                 Ok(target) => target,
                 Err(error) => return self.land(on_sent, Err(failed.map_or(error, |(_, error)| error))),
             };
@@ -165,11 +164,14 @@ impl Shared {
                 // Without the thread nobody waits for it.
                 let _ = events.send(Event::Answered(id, answer));
             };
-            let error = match self.sending.session.remoting.ask_then(&addr, &request, left, Box::new(on_answer)) {
+            let (remoting, left) = (&self.sending.session.remoting, left_until(deadline));
+            let error = match remoting.ask_then(&addr, &request, left, Box::new(on_answer)) {
                 Ok(call) => {
                     self.sending.session.heart.introduce_soon(&addr);
-                    if let Some(flight) = lock(&self.under_way).flights.get_mut(&id) {
-                        flight.call = Some(call);
+                    match lock(&self.under_way).flights.get_mut(&id) {
+                        Some(flight) => flight.call = Some(call),
+                        // It was answered already, or its time was over before it was out.
+                        None => call.give_up(),
                     }
                     return;
                 }

@@ -12,7 +12,8 @@ use crate::message::BODY_MAX;
 #[derive(Debug, Clone)]
 pub struct ProducerOptions {
     pub group: String,
-    /// For one send, all tries together.
+    /// For one send, all tries together: for the route of a topic that is not known yet, for connections, for writing and for
+    /// the answers.
     pub send_timeout: Duration,
     /// Tries after the first, each on another broker if there is one, on another queue at least.
     pub retries: u32,

@@ -10,6 +10,7 @@ use ringmq_protocol::code::ResponseCode;
 use ringmq_protocol::header::PushReply;
 use ringmq_protocol::{names, properties};
 
+use super::sending::left_until;
 use super::{Producer, SendReceipt};
 use crate::conn::{Received, Reply};
 use crate::driver::blocking::lock;
@@ -44,8 +45,8 @@ impl Waiting {
 }
 
 impl Producer {
-    /// Sends a request and waits until somebody has replied. Sending counts into `timeout`, and so may another try: the
-    /// request can arrive twice, and of several replies the first one counts.
+    /// Sends a request and waits until somebody has replied. `timeout` is for both, and the one of sends does not count here.
+    /// There may be another try: the request can arrive twice, and of several replies the first one counts.
     pub fn request(&self, message: &Message, timeout: Duration) -> Result<ReceivedMessage> {
         let deadline = Instant::now() + timeout;
         let session = &self.sending.session;
@@ -57,17 +58,16 @@ impl Producer {
             (properties::TTL, ttl.as_str()),
         ];
         let prepared = self.sending.prepare(message, &extra)?;
-        // Whoever replies chooses a broker, and that one must know this client.
-        for (_, addr) in self.sending.route(&message.topic)?.masters() {
-            session.heart.introduce(addr)?;
+        // Whoever replies chooses a broker, and that one must know this client. One that hangs must not hold up the others.
+        for (_, addr) in self.sending.route_by(&message.topic, deadline)?.masters() {
+            session.heart.introduce_soon(addr);
         }
         let (sender, reply) = mpsc::channel();
         lock(&self.waiting.by_id).insert(id.clone(), sender);
-        let sent = self.sending.send(&prepared);
-        let left = deadline.saturating_duration_since(Instant::now());
+        let sent = self.sending.send_by(&prepared, deadline);
         let outcome = sent.and_then(|_| {
             let late = |_| Error::NoReply { topic: message.topic.clone(), correlation_id: id.clone(), after: timeout };
-            reply.recv_timeout(left).map_err(late)
+            reply.recv_timeout(left_until(deadline)).map_err(late)
         });
         lock(&self.waiting.by_id).remove(&id);
         outcome

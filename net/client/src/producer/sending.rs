@@ -54,19 +54,27 @@ impl Sending {
 
     /// Sends within the time that one send may take, all tries together.
     pub(crate) fn send(&self, prepared: &Prepared) -> Result<SendReceipt> {
-        let deadline = Instant::now() + self.options.send_timeout;
+        self.send_by(prepared, self.deadline())
+    }
+
+    /// When a send that begins now has taken as long as it may.
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::now() + self.options.send_timeout
+    }
+
+    pub(crate) fn send_by(&self, prepared: &Prepared, deadline: Instant) -> Result<SendReceipt> {
         let mut failed: Option<(String, Error)> = None;
         for _ in 0..=self.options.retries {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if failed.is_some() && left_until(deadline).is_zero() {
                 break;
             }
-            let target = match self.target(&prepared.topic, failed.as_ref().map(|(broker, _)| broker.as_str())) {
+            let just_failed = failed.as_ref().map(|(broker, _)| broker.as_str());
+            let target = match self.target(&prepared.topic, just_failed, deadline) {
                 Ok(target) => target,
                 // What the broker said tells more than that there is no other one.
                 Err(error) => return Err(failed.map_or(error, |(_, error)| error)),
             };
-            match self.send_once(prepared, &target, left) {
+            match self.send_once(prepared, &target, deadline) {
                 Ok(receipt) => return Ok(receipt),
                 Err(error) if is_retried(&error) => {
                     tracing::debug!(topic = prepared.topic, broker = target.queue.broker_name, %error, "a send failed");
@@ -80,15 +88,15 @@ impl Sending {
     }
 
     /// Sends to this queue and no other; there is no second try.
-    pub(crate) fn send_to(&self, prepared: &Prepared, queue: &MessageQueue) -> Result<SendReceipt> {
-        let route = self.route(&prepared.topic)?;
+    pub(crate) fn send_to(&self, prepared: &Prepared, queue: &MessageQueue, deadline: Instant) -> Result<SendReceipt> {
+        let route = self.route_by(&prepared.topic, deadline)?;
         let addr = master(&route, queue)?.to_owned();
-        self.send_once(prepared, &Target { queue: queue.clone(), addr }, self.options.send_timeout)
+        self.send_once(prepared, &Target { queue: queue.clone(), addr }, deadline)
     }
 
-    pub(crate) fn send_once(&self, prepared: &Prepared, target: &Target, timeout: Duration) -> Result<SendReceipt> {
+    fn send_once(&self, prepared: &Prepared, target: &Target, deadline: Instant) -> Result<SendReceipt> {
         let request = prepared.request(&self.options, &target.queue);
-        let received = self.session.remoting.ask(&target.addr, &request, timeout)?;
+        let received = self.session.remoting.ask(&target.addr, &request, left_until(deadline))?;
         self.session.heart.introduce_soon(&target.addr);
         let receipt = receipt(prepared, target, &received)?;
         self.succeeded(&target.queue.broker_name);
@@ -96,8 +104,8 @@ impl Sending {
     }
 
     /// The queue whose turn it is, elsewhere than where the last try failed if there is another place.
-    pub(crate) fn target(&self, topic: &str, just_failed: Option<&str>) -> Result<Target> {
-        let route = self.route(topic)?;
+    pub(crate) fn target(&self, topic: &str, just_failed: Option<&str>, deadline: Instant) -> Result<Target> {
+        let route = self.route_by(topic, deadline)?;
         let queues = route.write_queues();
         let queue = lock(&self.picker).pick(&queues, just_failed, Instant::now()).cloned();
         let queue = queue.ok_or_else(|| no_broker(topic))?;
@@ -116,11 +124,17 @@ impl Sending {
     }
 
     pub(crate) fn route(&self, topic: &str) -> Result<Arc<Route>> {
-        self.session
-            .routes
-            .to_write(topic, self.options.new_topic_queues, self.options.send_timeout)?
-            .ok_or_else(|| no_broker(topic))
+        self.route_by(topic, self.deadline())
     }
+
+    pub(crate) fn route_by(&self, topic: &str, deadline: Instant) -> Result<Arc<Route>> {
+        let route = self.session.routes.to_write(topic, self.options.new_topic_queues, left_until(deadline))?;
+        route.ok_or_else(|| no_broker(topic))
+    }
+}
+
+pub(crate) fn left_until(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
 }
 
 /// Whether another broker may take what this one did not.
