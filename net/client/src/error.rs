@@ -60,6 +60,10 @@ pub enum Error {
     /// As many sends are under way as there may be, and none of them ended while this one waited.
     #[error("{places} sends are under way already, and none of them ended in time; send slower or raise async_max")]
     Full { places: usize },
+    /// A send under way was waited for in vain, because a function that takes results of sends holds up the results: it waits
+    /// itself, or takes long. Whether the message is stored is not known here.
+    #[error("the result of a send that may take {after:?} was not told: a function that takes results holds them up")]
+    NoResult { after: Duration },
     /// Nobody replied to a request in time; whether somebody has it is not known.
     #[error("nobody replied to request {correlation_id} on topic {topic} within {after:?}")]
     NoReply { topic: String, correlation_id: String, after: Duration },

@@ -18,6 +18,8 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
+use std::thread::{self, ThreadId};
+use std::time::{Duration, Instant};
 
 use ringmq_protocol::body::{HeartbeatData, MessageQueue, ProducerData};
 use ringmq_protocol::code::RequestCode;
@@ -32,7 +34,7 @@ pub use self::transaction::{TransactionProducer, TransactionState};
 use crate::conn::Received;
 use crate::driver::asked::Asked;
 use crate::driver::blocking::lock;
-use crate::error::{Disconnect, Error, Result};
+use crate::error::{Error, Result};
 use crate::message::Message;
 use crate::route::NameServers;
 use crate::session::Session;
@@ -140,15 +142,19 @@ impl Producer {
     /// under way already, at most as long as a send may take.
     pub fn send_async(&self, message: &Message) -> Result<SendTicket> {
         let (sender, receiver) = mpsc::channel();
-        self.send_then(message, move |result| {
+        let flights = self.flights()?;
+        let deadline = self.sending.deadline();
+        let on_sent = move |result| {
             // A ticket that was thrown away needs no result.
             let _ = sender.send(result);
-        })?;
-        Ok(SendTicket { receiver })
+        };
+        flights.send(self.sending.prepare(message, &[])?, Box::new(on_sent))?;
+        Ok(SendTicket { receiver, deadline, teller: flights.teller(), after: self.sending.options.send_timeout })
     }
 
     /// As [`send_async`](Producer::send_async), with a function that is called once with the result, mostly on a thread
-    /// of the producer. It holds up the other results while it runs, and must not drop the producer.
+    /// of the producer. It holds up the other results while it runs, so it should not wait for long, and must not drop the
+    /// producer. A [`SendTicket`] that it waits for tells nothing: [`SendTicket::wait`] is then [`Error::NoResult`] at once.
     pub fn send_then(
         &self,
         message: &Message,
@@ -182,17 +188,26 @@ impl Drop for Producer {
 #[must_use = "a ticket that nobody waits for hides a failure; use send_oneway where nobody cares"]
 pub struct SendTicket {
     receiver: Receiver<Result<SendReceipt>>,
+    deadline: Instant,
+    /// The thread that tells results.
+    teller: ThreadId,
+    after: Duration,
 }
 
+/// A result that is due may wait for so long behind others that are being told.
+const TOLD_WITHIN: Duration = Duration::from_secs(1);
+
 impl SendTicket {
-    /// Waits until it is known what became of the message, which is at most as long as a send may take.
+    /// Waits until it is known what became of the message, which is at most as long as a send may take, and a second where
+    /// a function of [`Producer::send_then`] holds up the results. Then, and at once where such a function waits itself, it is
+    /// [`Error::NoResult`].
     pub fn wait(self) -> Result<SendReceipt> {
-        let lost = |_| Error::Disconnected {
-            addr: String::new(),
-            request: RequestCode::SEND_MESSAGE_V2,
-            reason: Disconnect::Closed,
+        let patience = if thread::current().id() == self.teller {
+            Duration::ZERO
+        } else {
+            left_until(self.deadline + TOLD_WITHIN)
         };
-        self.receiver.recv().map_err(lost)?
+        self.receiver.recv_timeout(patience).map_err(|_| Error::NoResult { after: self.after })?
     }
 
     /// The result if there is one already. It is given out once.

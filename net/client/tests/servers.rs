@@ -445,6 +445,27 @@ fn a_send_that_nobody_waits_for_is_tried_elsewhere() {
 }
 
 #[test]
+fn a_function_that_takes_results_does_not_wait_for_ever_for_another_one() {
+    let good = serve(|request, _| if request.code == 310 { stored(7) } else { ok() });
+    let producer = Arc::new(Producer::new(ProducerOptions::new("PG"), names(&[("a", &good)])).unwrap());
+    let (sender, told) = mpsc::channel();
+    let (inner, outer) = (Arc::clone(&producer), sender.clone());
+    producer
+        .send_then(&Message::new("T", "x"), move |_| {
+            let ticket = inner.send_async(&Message::new("T", "y")).unwrap();
+            outer.send(ticket.wait().map(|_| ())).unwrap();
+            // Whoever drops the producer waits for this function.
+            drop(inner);
+        })
+        .unwrap();
+    let error = told.recv_timeout(SECOND * 60).unwrap().unwrap_err();
+    assert!(matches!(error, Error::NoResult { .. }), "{error}");
+    // The thread that tells results goes on.
+    producer.send_then(&Message::new("T", "z"), move |result| sender.send(result.map(|_| ())).unwrap()).unwrap();
+    told.recv_timeout(SECOND * 60).unwrap().unwrap();
+}
+
+#[test]
 fn sends_that_nobody_waits_for_are_bounded_and_end_in_time() {
     let silent = serve(|request, _| if request.code == 310 { Play::Ignore } else { ok() });
     let mut options = ProducerOptions::new("PG");

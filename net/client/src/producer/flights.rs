@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread::{self, JoinHandle, ThreadId};
 use std::time::Instant;
 
 use super::SendReceipt;
@@ -38,6 +38,7 @@ enum Event {
 pub(crate) struct Flights {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
+    teller: ThreadId,
 }
 
 struct Shared {
@@ -81,7 +82,12 @@ impl Flights {
             .name("ringmq-async".to_owned())
             .spawn(move || running.run(&incoming))
             .map_err(Error::Thread)?;
-        Ok(Flights { shared, thread: Some(thread) })
+        Ok(Flights { shared, teller: thread.thread().id(), thread: Some(thread) })
+    }
+
+    /// The thread that tells what became of sends.
+    pub(crate) fn teller(&self) -> ThreadId {
+        self.teller
     }
 
     /// Sends on the caller's thread as far as that goes; `on_sent` is called exactly once, from the flights' thread or,
@@ -100,7 +106,7 @@ impl Flights {
     }
 
     fn is_own_thread(&self) -> bool {
-        self.thread.as_ref().is_some_and(|own| own.thread().id() == thread::current().id())
+        self.teller == thread::current().id()
     }
 }
 
