@@ -3,4 +3,5 @@
 pub mod asked;
 pub mod blocking;
 mod channel;
+mod connecting;
 mod writing;

@@ -5,7 +5,7 @@
 
 mod served;
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 use ringmq_client::conn::Request;
 use ringmq_client::error::Disconnect;
 use ringmq_client::{
-    Admin, Consumed, ConsumerOptions, Error, Message, MessageQueue, NameServers, Producer, ProducerOptions, Pull,
-    PullConsumer, PullStatus, PushConsumer, PushOptions, Remoting, SendStatus, TailStart, tail,
+    Admin, Consumed, ConsumerOptions, Error, Message, MessageQueue, NameServers, Options, Producer, ProducerOptions,
+    Pull, PullConsumer, PullStatus, PushConsumer, PushOptions, Remoting, SendStatus, TailStart, tail,
 };
 use ringmq_protocol::code::{RequestCode, ResponseCode};
 use ringmq_protocol::command::Command;
@@ -271,6 +271,26 @@ fn a_peer_that_does_not_read_costs_a_call_its_time_and_no_more() {
     for call in [Remoting::call, Remoting::call] {
         let error = call(&remoting, &addr, &request, Duration::from_millis(200)).unwrap_err();
         assert!(matches!(error, Error::Timeout { .. }), "{error}");
+    }
+}
+
+#[test]
+fn an_address_that_does_not_answer_is_not_tried_again_at_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    // Nobody accepts, so the kernel answers nobody any more once its queue is full.
+    let queue: Vec<TcpStream> =
+        std::iter::from_fn(|| TcpStream::connect_timeout(&addr, Duration::from_millis(100)).ok()).collect();
+    let addr = addr.to_string();
+    let remoting = Remoting::new(Options { connect_timeout: SECOND / 5, ..Options::default() });
+    let failed = || remoting.call(&addr, &ping(), SECOND * 60).unwrap_err();
+    let (first, second) = (failed(), failed());
+    assert!(first.is_unreachable() && second.is_unreachable(), "{first}, {second}");
+    assert_eq!(second.to_string(), format!("{first}, just now; it is tried again soon"));
+    // It is not left alone for ever.
+    drop((queue, listener));
+    while failed().to_string().contains("just now") {
+        thread::yield_now();
     }
 }
 

@@ -4,17 +4,17 @@
 //! It moves bytes and wakes callers; what a request means is not its business.
 
 use std::collections::HashMap;
-use std::io;
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ringmq_protocol::code::{RequestCode, ResponseCode};
 use ringmq_protocol::frame::Serialize;
 
 use super::asked::Asked;
 use super::channel::{Channel, Time};
+use super::connecting::Connecting;
 use super::writing::WRITE_TIMEOUT;
 use crate::conn::{CallId, Received, Request};
 use crate::error::{Disconnect, Error, Result};
@@ -22,7 +22,8 @@ use crate::error::{Disconnect, Error, Result};
 /// How a driver treats its connections.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// For a new connection; a call that has less time gives up sooner.
+    /// For a new connection; a call that has less time gives up sooner. An address that has not answered within it is left
+    /// alone for up to 15 s: calls to it fail at once.
     pub connect_timeout: Duration,
     /// Codec of the requests' headers.
     pub serialize: Serialize,
@@ -51,6 +52,7 @@ struct Shared {
     options: Options,
     on_asked: Option<Box<OnAsked>>,
     channels: Mutex<HashMap<String, Arc<Channel>>>,
+    connecting: Connecting,
 }
 
 impl std::fmt::Debug for Remoting {
@@ -68,12 +70,26 @@ impl Default for Remoting {
 
 impl Remoting {
     pub fn new(options: Options) -> Remoting {
-        Remoting { shared: Arc::new(Shared { options, on_asked: None, channels: Mutex::default() }) }
+        Remoting {
+            shared: Arc::new(Shared {
+                options,
+                on_asked: None,
+                channels: Mutex::default(),
+                connecting: Connecting::default(),
+            }),
+        }
     }
 
     /// With somebody who listens to what servers ask.
     pub fn with_listener(options: Options, on_asked: Box<OnAsked>) -> Remoting {
-        Remoting { shared: Arc::new(Shared { options, on_asked: Some(on_asked), channels: Mutex::default() }) }
+        Remoting {
+            shared: Arc::new(Shared {
+                options,
+                on_asked: Some(on_asked),
+                channels: Mutex::default(),
+                connecting: Connecting::default(),
+            }),
+        }
     }
 
     /// Asks and waits, `timeout` in all: for a new connection if one is needed, for its turn to write, and for the reply. Only
@@ -146,7 +162,7 @@ impl Remoting {
         if patience.is_zero() {
             return Err(Error::Timeout { addr: addr.to_owned(), request, after: time.in_all });
         }
-        let stream = connect(addr, patience)?;
+        let stream = self.shared.connecting.connect(addr, patience)?;
         // Weak, so that dropping the last client ends its connections.
         let client = Arc::downgrade(&self.shared);
         let on_asked = move |asked: Asked| {
@@ -237,22 +253,6 @@ impl Call {
             }
         }
     }
-}
-
-/// Connects to one of the addresses that the name has. Each has an even share of the time that the ones before it left.
-fn connect(addr: &str, timeout: Duration) -> Result<TcpStream> {
-    let deadline = Instant::now() + timeout;
-    let candidates = resolve(addr)?;
-    let mut last = None;
-    for (remaining, candidate) in (1..=candidates.len() as u32).rev().zip(&candidates) {
-        let left = deadline.saturating_duration_since(Instant::now());
-        match TcpStream::connect_timeout(candidate, (left / remaining).max(Duration::from_millis(1))) {
-            Ok(stream) => return Ok(stream),
-            Err(reason) => last = Some(reason),
-        }
-    }
-    let reason = last.unwrap_or_else(|| io::ErrorKind::NotFound.into());
-    Err(Error::Connect { addr: addr.to_owned(), reason })
 }
 
 /// The addresses behind `host:port`.
