@@ -3,13 +3,14 @@
 //!
 //! One thread, `keeping`, decides which queues are this member's, commits offsets and keeps locks; one, `pulling`, asks
 //! for messages of all queues at once; the listener's threads, `listening`, work off what the `pool` holds. `asked` is what
-//! brokers ask, `tally` what operators are told of the past. `assigned` is what the threads share of a queue, `cache` and `allocate` the rules, without I/O.
+//! brokers ask, `tally` what operators are told of the past. `assigned` is what the threads share of a queue, `leaving` who still has one that is given up, `cache` and `allocate` the rules, without I/O.
 
 mod allocate;
 mod asked;
 mod assigned;
 mod cache;
 mod keeping;
+mod leaving;
 mod listening;
 mod local;
 mod options;
@@ -28,6 +29,7 @@ use ringmq_protocol::names;
 use self::asked::Whom;
 use self::assigned::Assigned;
 use self::keeping::Notice;
+use self::leaving::Leaving;
 use self::listening::Work;
 use self::local::LocalOffsets;
 pub use self::options::{Consumed, Model, PushOptions, StartAt};
@@ -70,8 +72,7 @@ struct Shared {
     listener: Box<Listener>,
     pool: Pool<Work>,
     assigned: Mutex<BTreeMap<MessageQueue, Arc<Assigned>>>,
-    /// Orderly queues that are given up and still in the hands of a thread.
-    leaving: Mutex<BTreeMap<MessageQueue, Arc<Assigned>>>,
+    leaving: Leaving,
     pulls: Sender<pulling::Event>,
     /// Of a broadcasting consumer.
     local: Option<Mutex<LocalOffsets>>,
@@ -135,7 +136,7 @@ impl PushConsumer {
             listener,
             pool: Pool::new(),
             assigned: Mutex::default(),
-            leaving: Mutex::default(),
+            leaving: Leaving::default(),
             pulls,
             local,
             tally: Mutex::default(),

@@ -93,9 +93,13 @@ impl Assigned {
         true
     }
 
-    /// Puts messages into the order; true when no thread has the queue yet, which is now the caller's to hand out.
-    pub(super) fn line_up(&self, messages: Vec<ReceivedMessage>) -> bool {
+    /// Puts messages into the order, unless the queue has been given up or moved meanwhile; true when no thread has the
+    /// queue yet, which is now the caller's to hand out.
+    pub(super) fn line_up(&self, epoch: u64, messages: Vec<ReceivedMessage>) -> bool {
         let mut state = lock(&self.state);
+        if state.is_given_up || state.epoch != epoch {
+            return false;
+        }
         state.waiting.extend(messages);
         !state.waiting.is_empty() && !std::mem::replace(&mut state.is_busy, true)
     }
@@ -206,12 +210,12 @@ impl Assigned {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::net::SocketAddr;
 
     use super::*;
 
-    fn message(offset: i64) -> ReceivedMessage {
+    pub(in crate::push) fn message(offset: i64) -> ReceivedMessage {
         let host = SocketAddr::from(([127, 0, 0, 1], 1));
         ReceivedMessage {
             topic: "T".into(),
@@ -232,6 +236,11 @@ mod tests {
         }
     }
 
+    /// Keeps all threads from the queue for as long as it lives.
+    pub(in crate::push) fn hold(assigned: &Assigned) -> std::sync::MutexGuard<'_, impl Sized> {
+        lock(&assigned.state)
+    }
+
     fn assigned() -> Assigned {
         Assigned::new(MessageQueue::new("T", "a", 0), 10, Some(10), true)
     }
@@ -241,8 +250,8 @@ mod tests {
         let (queue, options) = (assigned(), PushOptions::new("g"));
         let messages = vec![message(10), message(11)];
         assert!(queue.take(0, &messages, 12));
-        assert!(queue.line_up(messages));
-        assert!(!queue.line_up(vec![message(12)]));
+        assert!(queue.line_up(0, messages));
+        assert!(!queue.line_up(0, vec![message(12)]));
         let Next::Message(first, epoch) = queue.next_in_line(true) else { panic!("no message") };
         queue.put_back(*first, epoch);
         for offset in 10..13 {
@@ -251,7 +260,7 @@ mod tests {
             queue.done(offset, epoch, &options, true);
         }
         assert!(matches!(queue.next_in_line(true), Next::Nothing));
-        assert!(queue.line_up(vec![message(13)]));
+        assert!(queue.line_up(0, vec![message(13)]));
         queue.set_locked(false);
         assert!(matches!(queue.next_in_line(true), Next::Unlocked));
         assert!(!queue.give_up());
@@ -282,5 +291,24 @@ mod tests {
         assert_eq!(queue.uncommitted(), Some(3));
         queue.committed(3);
         assert_eq!(queue.uncommitted(), None);
+    }
+
+    #[test]
+    fn what_was_taken_before_a_move_is_not_lined_up_after_it() {
+        let queue = assigned();
+        assert!(queue.take(0, &[message(10)], 11));
+        queue.move_to(3);
+        assert!(!queue.line_up(0, vec![message(10)]));
+        assert!(queue.line_up(1, vec![message(3)]));
+        let Next::Message(first, _) = queue.next_in_line(true) else { panic!("no message") };
+        assert_eq!(first.queue_offset, 3);
+    }
+
+    #[test]
+    fn a_queue_that_is_given_up_takes_no_more_messages_into_its_order() {
+        let queue = assigned();
+        assert!(queue.take(0, &[message(10)], 11));
+        assert!(queue.give_up());
+        assert!(!queue.line_up(0, vec![message(10)]));
     }
 }

@@ -111,7 +111,7 @@ impl Shared {
         let mut fresh = Vec::new();
         for queue in mine.iter().filter(|queue| !has.contains_key(queue)) {
             // A thread has still to finish what it has of the queue's last time here.
-            if lock(&self.leaving).contains_key(queue) {
+            if self.leaving.has(queue) {
                 is_complete = false;
             } else {
                 fresh.push(queue.clone());
@@ -132,8 +132,7 @@ impl Shared {
     }
 
     fn release(&self, assigned: &Arc<Assigned>) {
-        if !assigned.give_up() {
-            lock(&self.leaving).insert(assigned.queue.clone(), Arc::clone(assigned));
+        if !self.leaving.give_up(assigned) {
             return;
         }
         if let Err(error) = self.end_queue(assigned) {
@@ -153,7 +152,7 @@ impl Shared {
     /// Ends all queues, when no thread has any. The first failure is the result; the others are tried all the same.
     pub(super) fn end_queues(&self) -> Result<()> {
         let mut queues: Vec<Arc<Assigned>> = std::mem::take(&mut *lock(&self.assigned)).into_values().collect();
-        queues.extend(std::mem::take(&mut *lock(&self.leaving)).into_values());
+        queues.extend(self.leaving.take_all());
         let ends: Vec<Result<()>> = queues
             .iter()
             .map(|assigned| {

@@ -207,7 +207,7 @@ impl Shared {
         self.end_queue(assigned).unwrap_or_else(|error| {
             tracing::warn!(queue = ?assigned.queue, %error, "a queue was not handed over in order; some messages will come again");
         });
-        lock(&self.leaving).remove(&assigned.queue);
+        self.leaving.left(&assigned.queue);
     }
 }
 

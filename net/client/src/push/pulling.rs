@@ -198,7 +198,7 @@ fn hand_on(shared: &Shared, assigned: &Arc<Assigned>, epoch: u64, outcome: PullO
     }
     messages.iter_mut().for_each(crate::message::ReceivedMessage::restore_topic);
     if shared.is_orderly {
-        if assigned.line_up(messages) {
+        if assigned.line_up(epoch, messages) {
             shared.pool.push(Work::Queue(Arc::clone(assigned)));
         }
     } else {
