@@ -11,12 +11,12 @@ mod support;
 
 #[path = "golden/begin.rs"]
 mod begin;
+#[path = "golden/broadcast.rs"]
+mod broadcast;
 #[path = "golden/busy.rs"]
 mod busy;
 #[path = "golden/checks.rs"]
 mod checks;
-#[path = "golden/broadcast.rs"]
-mod broadcast;
 #[path = "golden/compare.rs"]
 mod compare;
 #[path = "golden/delay.rs"]

@@ -54,6 +54,27 @@ fn a_transaction_ends_as_its_sender_says_or_as_it_says_when_asked() {
 }
 
 #[test]
+fn a_transaction_of_an_earlier_run_is_asked_about_before_the_next_run_sends() {
+    let _alone = alone();
+    let cluster = cluster();
+    cluster.broker.create_topic("restarted", 1);
+    let start = |state| {
+        let options =
+            ProducerOptions { send_timeout: Duration::from_secs(10), ..ProducerOptions::new("sdk_restarted") };
+        TransactionProducer::new(options, names(&cluster), move |_: &ReceivedMessage| state).unwrap()
+    };
+    let earlier = start(TransactionState::Unknown);
+    earlier.send(&Message::new("restarted", "open"), |_| TransactionState::Unknown).unwrap();
+    drop(earlier);
+    let _idle = start(TransactionState::Commit);
+    let seen = Seen::default();
+    let consumer = seen.consumer(&cluster, options("sdk_restarted_group", "restarted"));
+    seen.wait(1);
+    assert_eq!(seen.texts(), ["open"]);
+    consumer.shutdown().unwrap();
+}
+
+#[test]
 fn a_message_is_seen_at_its_time() {
     let _alone = alone();
     let cluster = cluster();

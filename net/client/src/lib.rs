@@ -58,8 +58,9 @@
 //! one sentence. A running push consumer does not end because of an error: it says so by `tracing` and tries again. Name servers
 //! are needed to find a topic for the first time; without them, clients go on with the routes that they have.
 //!
-//! **Threads.** Every client has one for heartbeats, one that keeps routes fresh and one for each connection. A [`Producer`] has
-//! one more from its first `send_async` on, a [`TransactionProducer`] one for the broker's questions. A [`PushConsumer`] has one that pulls, one that
+//! **Threads.** Every client has one for heartbeats, with a few more for a moment where several brokers are told, one that keeps
+//! routes fresh and one for each connection. A [`Producer`] has one more from its first
+//! `send_async` on, a [`TransactionProducer`] one for the broker's questions. A [`PushConsumer`] has one that pulls, one that
 //! keeps its place in the group, and [`PushOptions::threads`] that call the listener. Functions that wait are called on the thread
 //! of the caller. All clients can be shared by threads, and dropping one ends its threads.
 //!

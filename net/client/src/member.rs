@@ -21,6 +21,7 @@ use crate::conn::{Received, Request};
 use crate::driver::blocking::{Call, OnAnswer, OnAsked, Options, lock, refused};
 use crate::error::{Ability, BadReply, Error, Result};
 use crate::filter::Subscription;
+use crate::heartbeat::Whom;
 use crate::message::{ReceivedMessage, decode_records};
 use crate::pull::{Pull, PullOutcome, PullStatus};
 use crate::route::{NameServers, Route};
@@ -80,15 +81,36 @@ impl Member {
     pub(crate) fn subscribe(&self, topic: &str, subscription: Subscription) -> Result<()> {
         names::check_topic(topic)?;
         let route = self.route(topic)?;
-        if subscription.is_sql() {
-            route.masters().try_for_each(|(_, addr)| self.check_subscription(addr, topic, &subscription))?;
-        }
+        self.check_subscription(&route, &subscription)?;
         lock(&self.subscriptions).insert(topic.to_owned(), subscription);
-        self.session.heart.beat_now();
-        route.addrs().try_for_each(|addr| self.session.heart.introduce(addr))
+        let heart = &self.session.heart;
+        heart.follow(topic, Whom::All);
+        heart.beat_soon();
+        heart.tell(route.addrs())
     }
 
-    pub(crate) fn check_subscription(&self, addr: &str, topic: &str, subscription: &Subscription) -> Result<()> {
+    /// Whether the masters of the route can read the SQL expression, if it is one. Those that cannot be reached are
+    /// passed over, unless none can.
+    pub(crate) fn check_subscription(&self, route: &Route, subscription: &Subscription) -> Result<()> {
+        if !subscription.is_sql() {
+            return Ok(());
+        }
+        let mut outcome = Ok(());
+        let mut is_checked = false;
+        for (_, addr) in route.masters() {
+            match self.check_subscription_at(addr, &route.topic, subscription) {
+                Ok(()) => is_checked = true,
+                Err(error) if error.is_unreachable() => {
+                    tracing::warn!(%error, "a broker cannot be asked whether it can read a subscription");
+                    outcome = Err(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if is_checked { Ok(()) } else { outcome }
+    }
+
+    fn check_subscription_at(&self, addr: &str, topic: &str, subscription: &Subscription) -> Result<()> {
         let check = CheckClientConfig {
             client_id: self.client_id().to_owned(),
             group: self.group.clone(),

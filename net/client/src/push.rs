@@ -234,8 +234,8 @@ fn subscribe(member: &Member, options: &PushOptions) -> Result<()> {
         names::check_topic(topic)?;
         let subscription = Subscription::new(filter)?;
         let route = member.session.routes.get(topic)?;
-        if let Some(route) = route.filter(|_| subscription.is_sql()) {
-            route.masters().try_for_each(|(_, addr)| member.check_subscription(addr, topic, &subscription))?;
+        if let Some(route) = route {
+            member.check_subscription(&route, &subscription)?;
         }
         lock(&member.subscriptions).insert(topic.clone(), subscription);
     }

@@ -30,8 +30,8 @@ impl Session {
     ) -> Result<Session> {
         let remoting = Remoting::with_listener(connection.clone(), on_asked);
         let identity = Identity::towards(names.addrs().first().map(String::as_str));
-        let heart = Heart::start(remoting.clone(), content(identity.client_id.clone()))?;
         let routes = Routes::start(remoting.clone(), names, timeout)?;
+        let heart = Heart::start(remoting.clone(), routes.clone(), content(identity.client_id.clone()))?;
         Ok(Session { remoting, routes, identity, heart })
     }
 

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use ringmq_protocol::code::{RequestCode, ResponseCode};
@@ -42,6 +42,9 @@ pub type OnAsked = dyn Fn(Asked) + Send + Sync;
 /// that found the connection broken: it must not wait.
 pub type OnAnswer = Box<dyn FnOnce(Result<Received, Disconnect>) + Send>;
 
+/// Learns that the connection to an address ended. Runs on the connection's reading thread: it must not wait.
+pub(crate) type OnLost = dyn Fn(&str) + Send + Sync;
+
 /// All connections of a client, by address. Cheap to clone; the clones share the connections.
 #[derive(Clone)]
 pub struct Remoting {
@@ -51,6 +54,7 @@ pub struct Remoting {
 struct Shared {
     options: Options,
     on_asked: Option<Box<OnAsked>>,
+    on_lost: OnceLock<Box<OnLost>>,
     channels: Mutex<HashMap<String, Arc<Channel>>>,
     connecting: Connecting,
 }
@@ -70,26 +74,24 @@ impl Default for Remoting {
 
 impl Remoting {
     pub fn new(options: Options) -> Remoting {
-        Remoting {
-            shared: Arc::new(Shared {
-                options,
-                on_asked: None,
-                channels: Mutex::default(),
-                connecting: Connecting::default(),
-            }),
-        }
+        Remoting::of(options, None)
     }
 
     /// With somebody who listens to what servers ask.
     pub fn with_listener(options: Options, on_asked: Box<OnAsked>) -> Remoting {
+        Remoting::of(options, Some(on_asked))
+    }
+
+    fn of(options: Options, on_asked: Option<Box<OnAsked>>) -> Remoting {
+        let (on_lost, channels) = (OnceLock::new(), Mutex::default());
         Remoting {
-            shared: Arc::new(Shared {
-                options,
-                on_asked: Some(on_asked),
-                channels: Mutex::default(),
-                connecting: Connecting::default(),
-            }),
+            shared: Arc::new(Shared { options, on_asked, on_lost, channels, connecting: Connecting::default() }),
         }
+    }
+
+    /// From now on that function learns of connections that end; the first one that is given.
+    pub(crate) fn on_lost(&self, on_lost: Box<OnLost>) {
+        let _ = self.shared.on_lost.set(on_lost);
     }
 
     /// Asks and waits, `timeout` in all: for a new connection if one is needed, for its turn to write, and for the reply. Only
@@ -165,13 +167,20 @@ impl Remoting {
         let stream = self.shared.connecting.connect(addr, patience)?;
         // Weak, so that dropping the last client ends its connections.
         let client = Arc::downgrade(&self.shared);
+        let owner = Arc::downgrade(&self.shared);
         let on_asked = move |asked: Asked| {
             let client = client.upgrade();
             if let Some(on_asked) = client.as_ref().and_then(|client| client.on_asked.as_deref()) {
                 on_asked(asked);
             }
         };
-        let fresh = Channel::open(addr, stream, self.shared.options.serialize, on_asked)?;
+        let on_lost = move |addr: &str| {
+            let owner = owner.upgrade();
+            if let Some(on_lost) = owner.as_ref().and_then(|owner| owner.on_lost.get()) {
+                on_lost(addr);
+            }
+        };
+        let fresh = Channel::open(addr, stream, self.shared.options.serialize, on_asked, on_lost)?;
         let mut channels = lock(&self.shared.channels);
         // Another thread may have connected meanwhile; calls of one client stay on one connection, because a broker
         // pushes to the connection on which the heartbeat came.

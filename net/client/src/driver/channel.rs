@@ -73,12 +73,13 @@ const SILENCE_MIN: Duration = Duration::from_secs(1);
 const READ_CHUNK: usize = 64 * 1024;
 
 impl Channel {
-    /// Starts the reading thread, which hands what the server asks to `on_asked`.
+    /// Starts the reading thread, which hands what the server asks to `on_asked`, and tells `on_lost` of the end.
     pub(super) fn open(
         addr: &str,
         stream: TcpStream,
         serialize: Serialize,
         on_asked: impl Fn(Asked) + Send + Sync + 'static,
+        on_lost: impl FnOnce(&str) + Send + 'static,
     ) -> Result<Arc<Channel>> {
         let failed = |reason| Error::Connect { addr: addr.to_owned(), reason };
         Writing::prepare(&stream).map_err(failed)?;
@@ -100,7 +101,10 @@ impl Channel {
         let reader = Arc::clone(&channel);
         thread::Builder::new()
             .name("ringmq-client".to_owned())
-            .spawn(move || reader.read_all(reading_half, &on_asked))
+            .spawn(move || {
+                reader.read_all(reading_half, &on_asked);
+                on_lost(&reader.addr);
+            })
             .map_err(Error::Thread)?;
         Ok(channel)
     }

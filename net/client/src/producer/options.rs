@@ -25,6 +25,9 @@ pub struct ProducerOptions {
     pub body_max: usize,
     /// Queues of a topic that the broker creates because of a message for it.
     pub new_topic_queues: i32,
+    /// Whose brokers know a [`TransactionProducer`](super::TransactionProducer) before it sends, so that they can ask it
+    /// about the transactions of an earlier run. Needed where brokers do not create topics by themselves.
+    pub topics: Vec<String>,
     pub connection: Options,
 }
 
@@ -39,6 +42,7 @@ impl ProducerOptions {
             compress_level: 5,
             body_max: BODY_MAX,
             new_topic_queues: 4,
+            topics: Vec::new(),
             connection: Options::default(),
         }
     }

@@ -9,12 +9,14 @@ use ringmq_protocol::code::RequestCode;
 use ringmq_protocol::header::{CheckTransactionState, EndTransaction};
 use ringmq_protocol::id::decode_offset_msg_id;
 use ringmq_protocol::message::Record;
+use ringmq_protocol::names::AUTO_CREATE_TOPIC_KEY;
 use ringmq_protocol::properties::{self, sys_flag};
 
 use super::{Producer, ProducerOptions, SendReceipt, SendStatus};
 use crate::conn::{Received, Request};
 use crate::driver::blocking::Remoting;
 use crate::error::{Error, MessageFault, Result};
+use crate::heartbeat::Whom;
 use crate::message::{Message, ReceivedMessage};
 use crate::route::NameServers;
 
@@ -60,6 +62,9 @@ pub struct TransactionProducer {
 impl TransactionProducer {
     /// `check` says what became of a half message of this group, which another process may have sent. It should look
     /// where the sender's work left its traces; a panic counts as [`TransactionState::Unknown`].
+    ///
+    /// From now on brokers can ask, before anything is sent: those that create topics by themselves, and those of
+    /// [`ProducerOptions::topics`]; later also those that are sent to.
     pub fn new(
         options: ProducerOptions,
         name_servers: NameServers,
@@ -74,7 +79,11 @@ impl TransactionProducer {
             }
         };
         let producer = Producer::open(options, name_servers, Some(Box::new(on_check)))?;
-        let remoting = producer.sending.session.remoting.clone();
+        let session = &producer.sending.session;
+        // As Java's producers, which keep the route of the topic that new ones are modelled on.
+        session.heart.follow(AUTO_CREATE_TOPIC_KEY, Whom::Masters);
+        producer.sending.options.topics.iter().for_each(|topic| session.heart.follow(topic, Whom::Masters));
+        let remoting = session.remoting.clone();
         let thread = thread::Builder::new()
             .name("ringmq-check".to_owned())
             .spawn(move || answer_all(&asked, &remoting, &check))

@@ -81,7 +81,7 @@ impl Shared {
             tracing::debug!(topic, "no broker has the topic yet");
             return Ok(false);
         };
-        route.addrs().try_for_each(|addr| self.member.session.heart.introduce(addr))?;
+        self.member.session.heart.introduce(route.addrs());
         let mut queues = route.read_queues();
         queues.sort_unstable();
         if !self.options.is_clustering() {

@@ -1,0 +1,175 @@
+//! Who knows a client, and what it does when nobody does: heartbeats, the list of a group's members, locks and commits,
+//! against brokers that are played by the test.
+
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+#[expect(dead_code, reason = "each test program uses its own part of the played server")]
+mod served;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use ringmq_client::{
+    ConsumerOptions, Message, NameServers, Producer, ProducerOptions, PullConsumer, ReceivedMessage,
+    TransactionProducer, TransactionState,
+};
+use ringmq_protocol::command::Command;
+use serde_json::{Value, json};
+use served::{Served, reply_to};
+
+/// How long something may take that has to wait for nothing; less than the 30 s after which a heartbeat comes anyway.
+const SOON: Duration = Duration::from_secs(20);
+
+const TOPIC_NOT_EXIST: i32 = 17;
+
+fn answer(request: &Command, code: i32, ext: &[(&str, i64)], body: impl Into<Vec<u8>>) -> Served {
+    let mut reply = reply_to(request, code);
+    reply.ext = ext.iter().map(|(name, value)| ((*name).to_owned(), value.to_string())).collect();
+    Served::Answer(reply, body.into())
+}
+
+fn serve(script: impl FnMut(&Command, &[u8]) -> Served + Send + 'static) -> String {
+    served::serve(script).0
+}
+
+/// A name server for which these topics, or all, have one queue on each of these brokers.
+fn names_of(topics: &'static [&'static str], brokers: &[(&str, &str)]) -> NameServers {
+    let datas =
+        brokers.iter().map(|(name, addr)| json!({"brokerAddrs": {"0": addr}, "brokerName": name, "cluster": "c"}));
+    let queues = brokers.iter().map(
+        |(name, _)| json!({"brokerName": name, "perm": 6, "readQueueNums": 1, "topicSysFlag": 0, "writeQueueNums": 1}),
+    );
+    let body = json!({"brokerDatas": datas.collect::<Vec<_>>(), "queueDatas": queues.collect::<Vec<_>>()}).to_string();
+    let addr = serve(move |request, _| {
+        let is_known = topics.is_empty() || request.ext("topic").is_some_and(|topic| topics.contains(&topic));
+        if is_known { answer(request, 0, &[], body.clone()) } else { answer(request, TOPIC_NOT_EXIST, &[], "") }
+    });
+    NameServers::new(&addr).unwrap()
+}
+
+fn names(brokers: &[(&str, &str)]) -> NameServers {
+    names_of(&[], brokers)
+}
+
+/// A broker's part that is the same in all tests: it locks what it is asked to lock, and has no message.
+#[derive(Default)]
+struct Usual {
+    client_id: String,
+}
+
+impl Usual {
+    fn play(&mut self, request: &Command, body: &[u8]) -> Served {
+        match request.code {
+            34 => {
+                let heartbeat: Value = serde_json::from_slice(body).unwrap();
+                self.client_id = heartbeat["clientID"].as_str().unwrap().to_owned();
+                answer(request, 0, &[], "")
+            }
+            38 => members(request, &[&self.client_id]),
+            41 => {
+                let asked: Value = serde_json::from_slice(body).unwrap();
+                answer(request, 0, &[], json!({"lockOKMQSet": asked["mqSet"]}).to_string())
+            }
+            14 | 30 | 31 => answer(request, 0, &[("offset", 0)], ""),
+            11 => Served::Silence,
+            310 => {
+                let mut reply = reply_to(request, 0);
+                let ext = [("msgId", "ID"), ("queueId", "0"), ("queueOffset", "0")];
+                reply.ext = ext.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+                Served::Answer(reply, Vec::new())
+            }
+            _ => answer(request, 0, &[], ""),
+        }
+    }
+}
+
+fn members(request: &Command, ids: &[&str]) -> Served {
+    answer(request, 0, &[], json!({ "consumerIdList": ids }).to_string())
+}
+
+/// A broker of which the test hears all requests.
+fn heard(mut script: impl FnMut(&Command, &[u8]) -> Served + Send + 'static) -> (String, Receiver<(Command, Vec<u8>)>) {
+    let (sender, requests) = mpsc::channel();
+    let addr = serve(move |request, body| {
+        // A test that has ended listens no more.
+        let _ = sender.send((request.clone(), body.to_vec()));
+        script(request, body)
+    });
+    (addr, requests)
+}
+
+/// The next request that is the one.
+fn wait_for(requests: &Receiver<(Command, Vec<u8>)>, is_it: impl Fn(&Command) -> bool) -> (Command, Vec<u8>) {
+    let deadline = Instant::now() + SOON;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let (request, body) = requests.recv_timeout(left).unwrap();
+        if is_it(&request) {
+            return (request, body);
+        }
+    }
+}
+
+#[test]
+fn a_transaction_producer_is_known_before_it_sends() {
+    let unknown = |_: &ReceivedMessage| TransactionState::Unknown;
+    // Brokers that create topics by themselves have TBW102; of others it has to be told which topics they have.
+    for (known, topics) in [("TBW102", vec![]), ("T", vec!["T".to_owned()])] {
+        let mut usual = Usual::default();
+        let (broker, requests) = heard(move |request, body| usual.play(request, body));
+        let names = names_of(if known == "T" { &["T"] } else { &["TBW102"] }, &[("a", &broker)]);
+        let options = ProducerOptions { topics, ..ProducerOptions::new("PG") };
+        let _producer = TransactionProducer::new(options, names, unknown).unwrap();
+        let (_, heartbeat) = wait_for(&requests, |request| request.code == 34);
+        assert!(String::from_utf8(heartbeat).unwrap().contains("\"PG\""), "{known}");
+    }
+}
+
+#[test]
+fn a_heartbeat_follows_a_lost_connection() {
+    let mut sends = 0;
+    let mut usual = Usual::default();
+    let (broker, requests) = heard(move |request, body| {
+        if request.code == 310 {
+            sends += 1;
+            if sends == 2 {
+                return Served::HangUp;
+            }
+        }
+        usual.play(request, body)
+    });
+    let producer = Producer::new(ProducerOptions::new("PG"), names(&[("a", &broker)])).unwrap();
+    producer.send(&Message::new("T", "x")).unwrap();
+    wait_for(&requests, |request| request.code == 34);
+    producer.send(&Message::new("T", "x")).unwrap();
+    wait_for(&requests, |request| request.code == 34);
+}
+
+#[test]
+fn brokers_get_their_heartbeats_side_by_side() {
+    let told = Arc::new((Mutex::new(0), Condvar::new()));
+    let is_late = Arc::new(AtomicBool::new(false));
+    let broker = || {
+        let (told, is_late) = (Arc::clone(&told), Arc::clone(&is_late));
+        serve(move |request, _| {
+            if request.code == 34 {
+                // Longer than one heartbeat may take, which is 3 s.
+                let (count, changed) = &*told;
+                let mut count = count.lock().unwrap();
+                *count += 1;
+                changed.notify_all();
+                let patience = Duration::from_secs(5);
+                let waited = changed.wait_timeout_while(count, patience, |count| *count < 3).unwrap();
+                is_late.fetch_or(waited.1.timed_out(), Ordering::SeqCst);
+            }
+            answer(request, 0, &[], "")
+        })
+    };
+    let brokers = [broker(), broker(), broker()];
+    let names = names(&[("a", &brokers[0]), ("b", &brokers[1]), ("c", &brokers[2])]);
+    let consumer = PullConsumer::new(ConsumerOptions::new("CG"), names).unwrap();
+    consumer.subscribe("T", "*").unwrap();
+    assert!(!is_late.load(Ordering::SeqCst));
+}
