@@ -133,6 +133,11 @@ impl Heart {
         self.say(Word::Beat);
     }
 
+    /// Whether the broker took its last heartbeat.
+    pub(crate) fn answers(&self, addr: &str) -> bool {
+        lock(&self.shared.brokers).answers(addr)
+    }
+
     /// Leaves the groups at every broker.
     pub(crate) fn unregister(&self, header: &UnregisterClient) {
         let request = Request::new(RequestCode::UNREGISTER_CLIENT).with_ext(header.to_ext());

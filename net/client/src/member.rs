@@ -1,19 +1,19 @@
 //! A member of a consumer group: what it asks of brokers. Which queues it reads, and what it does with the messages, is
 //! the business of the pull and the push consumer.
 
+mod group;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ringmq_protocol::body::{
-    CheckClientConfig, ConsumeFromWhere, ConsumeType, ConsumerData, ConsumerIdList, HeartbeatData, LockBatchRequest,
-    LockBatchResponse, MessageModel, MessageQueue,
+    CheckClientConfig, ConsumeFromWhere, ConsumeType, ConsumerData, HeartbeatData, LockBatchRequest, LockBatchResponse,
+    MessageModel, MessageQueue,
 };
 use ringmq_protocol::code::{RequestCode, ResponseCode};
 use ringmq_protocol::filter::{SUB_ALL, TAG};
-use ringmq_protocol::header::{
-    ConsumerGroup, ConsumerSendMsgBack, PullRequest, QueryConsumerOffset, SearchOffset, UpdateConsumerOffset,
-};
+use ringmq_protocol::header::{ConsumerSendMsgBack, PullRequest, QueryConsumerOffset, SearchOffset};
 use ringmq_protocol::names::{self, GROUP_NAME_MAX_V4};
 use ringmq_protocol::properties::pull_flag;
 
@@ -225,31 +225,8 @@ impl Member {
 
     /// Sets how far the group has got: the next message to be consumed.
     pub(crate) fn update_offset(&self, queue: &MessageQueue, offset: i64) -> Result<()> {
-        let header = UpdateConsumerOffset {
-            consumer_group: self.group.clone(),
-            topic: queue.topic.clone(),
-            queue_id: queue.queue_id,
-            commit_offset: Some(offset),
-        };
-        let request = Request::new(RequestCode::UPDATE_CONSUMER_OFFSET).with_ext(header.to_ext());
+        let request = self.offset_update(queue, offset);
         self.session.remoting.call(&self.master(queue)?, &request, self.timeout).map(|_| ())
-    }
-
-    /// The ids of the clients in the group, as the brokers of that topic know them.
-    pub(crate) fn members(&self, topic: &str) -> Result<Vec<String>> {
-        let header = ConsumerGroup { consumer_group: self.group.clone() };
-        let code = RequestCode::GET_CONSUMER_LIST_BY_GROUP;
-        let route = self.route(topic)?;
-        let none = || Error::NoBroker { topic: topic.to_owned(), can: Ability::Read };
-        let addr = route.addrs().next().ok_or_else(none)?;
-        let request = Request::new(code).with_ext(header.to_ext());
-        let received = self.session.remoting.call(addr, &request, self.timeout)?;
-        let list = ConsumerIdList::parse(&received.body).map_err(|e| Error::Reply {
-            addr: addr.to_owned(),
-            request: code,
-            what: e.into(),
-        })?;
-        Ok(list.consumer_id_list)
     }
 
     /// The next queue offset to be written.

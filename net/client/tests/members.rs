@@ -6,16 +6,19 @@
 #[expect(dead_code, reason = "each test program uses its own part of the played server")]
 mod served;
 
+use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use ringmq_client::{
-    ConsumerOptions, Message, NameServers, Producer, ProducerOptions, PullConsumer, ReceivedMessage,
-    TransactionProducer, TransactionState,
+    Consumed, ConsumerOptions, Message, NameServers, Producer, ProducerOptions, PullConsumer, PushConsumer,
+    PushOptions, ReceivedMessage, TransactionProducer, TransactionState,
 };
 use ringmq_protocol::command::Command;
+use ringmq_protocol::host::Host;
+use ringmq_protocol::message::RecordSpec;
 use serde_json::{Value, json};
 use served::{Served, reply_to};
 
@@ -51,6 +54,11 @@ fn names_of(topics: &'static [&'static str], brokers: &[(&str, &str)]) -> NameSe
 
 fn names(brokers: &[(&str, &str)]) -> NameServers {
     names_of(&[], brokers)
+}
+
+/// An address where nobody listens.
+fn down() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
 /// A broker's part that is the same in all tests: it locks what it is asked to lock, and has no message.
@@ -112,6 +120,36 @@ fn wait_for(requests: &Receiver<(Command, Vec<u8>)>, is_it: impl Fn(&Command) ->
     }
 }
 
+fn is_pull_of_topic(request: &Command) -> bool {
+    request.code == 11 && request.ext("topic") == Some("T")
+}
+
+fn first_message(request: &Command) -> Served {
+    let host = Host::new([127, 0, 0, 1].into(), 10911);
+    let spec = RecordSpec {
+        topic: "T",
+        queue_id: 0,
+        flag: 0,
+        sys_flag: 0,
+        born_timestamp: 1,
+        born_host: host,
+        store_host: host,
+        reconsume_times: 0,
+        prepared_offset: 0,
+        body: &[b"zero"],
+        body_max: 1 << 20,
+        properties: &[],
+    };
+    let mut bytes = vec![0; spec.encoded_len().unwrap()];
+    spec.encode_into(&mut bytes, 0, 0, 2).unwrap();
+    let ext = [("nextBeginOffset", 1), ("minOffset", 0), ("maxOffset", 1), ("suggestWhichBrokerId", 0)];
+    answer(request, 0, &ext, bytes)
+}
+
+fn options() -> PushOptions {
+    PushOptions { threads: 1, ..PushOptions::new("CG") }.subscribe("T", "*")
+}
+
 #[test]
 fn a_transaction_producer_is_known_before_it_sends() {
     let unknown = |_: &ReceivedMessage| TransactionState::Unknown;
@@ -125,6 +163,55 @@ fn a_transaction_producer_is_known_before_it_sends() {
         let (_, heartbeat) = wait_for(&requests, |request| request.code == 34);
         assert!(String::from_utf8(heartbeat).unwrap().contains("\"PG\""), "{known}");
     }
+}
+
+#[test]
+fn a_broker_that_cannot_be_reached_keeps_a_consumer_from_no_other() {
+    let mut usual = Usual::default();
+    let up = serve(move |request, body| match request.ext("queueOffset") {
+        Some("0") if is_pull_of_topic(request) => first_message(request),
+        _ => usual.play(request, body),
+    });
+    let down = down();
+    let (called, calls) = mpsc::channel();
+    let listener = move |message: &ReceivedMessage| {
+        called.send(message.body.clone()).unwrap();
+        Consumed::Done
+    };
+    let consumer = PushConsumer::start(options(), names(&[("a", &down), ("b", &up)]), listener).unwrap();
+    assert_eq!(calls.recv_timeout(SOON).unwrap(), b"zero");
+    consumer.shutdown().unwrap();
+
+    let consumer = PullConsumer::new(ConsumerOptions::new("CG"), names(&[("a", &down), ("b", &up)])).unwrap();
+    consumer.subscribe("T", "*").unwrap();
+    assert_eq!(consumer.members("T").unwrap(), [consumer.client_id()]);
+    let nobody = PullConsumer::new(ConsumerOptions::new("CG"), names(&[("a", &down)])).unwrap();
+    assert!(nobody.subscribe("T", "*").unwrap_err().is_unreachable());
+}
+
+#[test]
+fn a_broker_that_is_slow_to_commit_holds_up_no_other() {
+    let (committed, commits) = mpsc::channel();
+    let mut usual = Usual::default();
+    let (quick, quick_requests) = heard(move |request, body| {
+        if request.code == 15 {
+            committed.send(()).unwrap();
+        }
+        usual.play(request, body)
+    });
+    let mut usual = Usual::default();
+    let (slow, slow_requests) = heard(move |request, body| {
+        // Slower than the other one, however slow that is.
+        if request.code == 15 && commits.recv_timeout(SOON).is_err() {
+            return Served::HangUp;
+        }
+        usual.play(request, body)
+    });
+    let names = names(&[("a", &slow), ("b", &quick)]);
+    let consumer = PushConsumer::start(options(), names, |_| Consumed::Done).unwrap();
+    wait_for(&quick_requests, is_pull_of_topic);
+    wait_for(&slow_requests, is_pull_of_topic);
+    consumer.shutdown().unwrap();
 }
 
 #[test]
@@ -145,6 +232,40 @@ fn a_heartbeat_follows_a_lost_connection() {
     wait_for(&requests, |request| request.code == 34);
     producer.send(&Message::new("T", "x")).unwrap();
     wait_for(&requests, |request| request.code == 34);
+}
+
+#[test]
+fn a_broker_that_has_forgotten_a_member_is_told_again() {
+    let mut is_forgotten = false;
+    let mut lists = 0;
+    let mut usual = Usual::default();
+    let (broker, requests) = heard(move |request, body| {
+        is_forgotten &= request.code != 34;
+        if request.code == 38 {
+            lists += 1;
+            is_forgotten |= lists == 1;
+        }
+        if request.code == 38 && is_forgotten { members(request, &[]) } else { usual.play(request, body) }
+    });
+    let _consumer = PushConsumer::start(options(), names(&[("a", &broker)]), |_| Consumed::Done).unwrap();
+    wait_for(&requests, is_pull_of_topic);
+}
+
+#[test]
+fn a_member_that_the_broker_does_not_count_gives_its_queues_up() {
+    let mut lists = 0;
+    let mut usual = Usual::default();
+    let (broker, requests) = heard(move |request, body| {
+        // The group's retry topic comes first, and is asked about twice.
+        lists += usize::from(request.code == 38);
+        if request.code == 38 && lists != 3 { members(request, &["another"]) } else { usual.play(request, body) }
+    });
+    let consumer = PushConsumer::start(options(), names(&[("a", &broker)]), |_| Consumed::Done).unwrap();
+    wait_for(&requests, is_pull_of_topic);
+    let deadline = Instant::now() + SOON;
+    while !consumer.queues().is_empty() {
+        requests.recv_timeout(deadline.saturating_duration_since(Instant::now())).unwrap();
+    }
 }
 
 #[test]

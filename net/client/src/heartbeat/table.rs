@@ -92,6 +92,11 @@ impl Table {
         }
     }
 
+    /// Whether its last heartbeat was taken.
+    pub(super) fn answers(&self, addr: &str) -> bool {
+        self.brokers.get(addr).is_some_and(|broker| broker.taken.is_some() && broker.failures == 0)
+    }
+
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.brokers.values().map(|broker| broker.due).min()
     }
@@ -137,6 +142,7 @@ mod tests {
         for _ in 0..7 {
             assert_eq!(table.take_due(now), ["a"]);
             table.answered("a", false, now);
+            assert!(!table.answers("a"));
             table.name("a", now);
             pauses.push(table.next_due().unwrap() - now);
             now = table.next_due().unwrap();
@@ -144,6 +150,7 @@ mod tests {
         assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30].map(|seconds| SECOND * seconds));
         table.take_due(now);
         table.answered("a", true, now);
+        assert!(table.answers("a"));
         assert_eq!(table.next_due(), Some(now + HEARTBEAT_INTERVAL));
     }
 

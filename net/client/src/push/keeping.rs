@@ -2,7 +2,6 @@
 //! consumption. One thread a consumer, which works when something is due or the broker says that the group has changed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::slice;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, UNIX_EPOCH};
@@ -85,27 +84,38 @@ impl Shared {
         let mut queues = route.read_queues();
         queues.sort_unstable();
         if !self.options.is_clustering() {
-            return self.update(topic, &queues);
+            return Ok(self.update(topic, &queues));
         }
-        let mut members = self.member.members(topic)?;
+        let mut members = self.member.members_and_me(topic)?;
         members.sort_unstable();
         members.dedup();
         let me = self.member.client_id();
         if !members.iter().any(|member| member == me) {
-            // The broker has not taken the heartbeat in yet.
+            // The others share all queues among them.
+            tracing::warn!(
+                topic,
+                "the broker does not count this consumer to its group, the queues are given up until it does"
+            );
+            self.update(topic, &[]);
             return Ok(false);
         }
-        self.update(topic, allocate::averagely(&queues, &members, me))
+        Ok(self.update(topic, allocate::averagely(&queues, &members, me)))
     }
 
-    /// Makes `mine` the queues of the topic that this member has.
-    fn update(&self, topic: &str, mine: &[MessageQueue]) -> Result<bool> {
+    /// Makes `mine` the queues of the topic that this member has. False when some of them cannot be had yet.
+    fn update(&self, topic: &str, mine: &[MessageQueue]) -> bool {
         let wanted: BTreeSet<&MessageQueue> = mine.iter().collect();
         let has = lock(&self.assigned).clone();
         let lost = has.iter().filter(|(queue, _)| queue.topic == topic && !wanted.contains(queue));
+        let mut free = Vec::new();
         for (queue, assigned) in lost {
             lock(&self.assigned).remove(queue);
-            self.release(assigned);
+            if self.leaving.give_up(assigned) {
+                free.push(Arc::clone(assigned));
+            }
+        }
+        if let Err(error) = self.hand_over(&free) {
+            tracing::warn!(topic, %error, "queues were not handed over in order; some messages will come again");
         }
         let mut is_complete = true;
         let mut fresh = Vec::new();
@@ -123,44 +133,61 @@ impl Shared {
             fresh = self.lock_each_broker(&fresh);
             is_complete &= fresh.len() == count;
         }
+        // Those that can be read begin before a broker that cannot be reached is waited for, once for all its queues.
+        fresh.sort_by_cached_key(|queue| !self.member.reaches(queue));
+        let mut unreached = BTreeSet::new();
         for queue in fresh {
-            let (start, committed) = self.start_of(&queue)?;
-            let assigned = Arc::new(Assigned::new(queue.clone(), start, committed, needs_lock));
-            lock(&self.assigned).insert(queue, assigned);
+            if unreached.contains(&queue.broker_name) {
+                continue;
+            }
+            match self.start_of(&queue) {
+                Ok((start, committed)) => {
+                    let assigned = Arc::new(Assigned::new(queue.clone(), start, committed, needs_lock));
+                    lock(&self.assigned).insert(queue, assigned);
+                }
+                Err(error) => {
+                    tracing::warn!(?queue, %error, "a queue cannot be begun, it is tried again");
+                    is_complete = false;
+                    if error.is_unreachable() {
+                        unreached.insert(queue.broker_name);
+                    }
+                }
+            }
         }
-        Ok(is_complete)
+        is_complete
     }
 
-    fn release(&self, assigned: &Arc<Assigned>) {
-        if !self.leaving.give_up(assigned) {
-            return;
-        }
-        if let Err(error) = self.end_queue(assigned) {
-            tracing::warn!(queue = ?assigned.queue, %error, "a queue was not handed over in order; some messages will come again");
-        }
-    }
-
-    /// Commits what is done of a queue and gives its lock back.
-    pub(super) fn end_queue(&self, assigned: &Assigned) -> Result<()> {
-        let committed = self.commit(slice::from_ref(&assigned));
+    /// Commits what is done of the queues, and gives their locks back. All are tried; the first failure is the result.
+    pub(super) fn hand_over(&self, queues: &[Arc<Assigned>]) -> Result<()> {
+        let mut outcome = self.commit(queues);
         if self.is_orderly && self.options.is_clustering() {
-            self.member.unlock_queues(slice::from_ref(&assigned.queue))?;
+            for (_, queues) in self.by_broker(queues.iter().map(|assigned| &assigned.queue)) {
+                outcome = outcome.and(self.member.unlock_queues(&queues));
+            }
         }
-        committed
+        outcome
+    }
+
+    /// By broker, those first that take heartbeats.
+    fn by_broker<'q>(&self, queues: impl Iterator<Item = &'q MessageQueue>) -> Vec<(&'q str, Vec<MessageQueue>)> {
+        let mut by_broker: BTreeMap<&str, Vec<MessageQueue>> = BTreeMap::new();
+        for queue in queues {
+            by_broker.entry(&queue.broker_name).or_default().push(queue.clone());
+        }
+        let mut by_broker: Vec<_> = by_broker.into_iter().collect();
+        by_broker.sort_by_cached_key(|(_, queues)| !queues.first().is_some_and(|queue| self.member.reaches(queue)));
+        by_broker
     }
 
     /// Ends all queues, when no thread has any. The first failure is the result; the others are tried all the same.
     pub(super) fn end_queues(&self) -> Result<()> {
         let mut queues: Vec<Arc<Assigned>> = std::mem::take(&mut *lock(&self.assigned)).into_values().collect();
         queues.extend(self.leaving.take_all());
-        let ends: Vec<Result<()>> = queues
-            .iter()
-            .map(|assigned| {
-                assigned.give_up();
-                self.end_queue(assigned)
-            })
-            .collect();
-        ends.into_iter().collect()
+        for assigned in &queues {
+            // There is no thread that could have it.
+            assigned.give_up();
+        }
+        self.hand_over(&queues)
     }
 
     /// Where to begin, and what the group has committed.
@@ -188,16 +215,15 @@ impl Shared {
 
     fn commit_all(&self) {
         let assigned: Vec<Arc<Assigned>> = lock(&self.assigned).values().cloned().collect();
-        let assigned: Vec<&Assigned> = assigned.iter().map(AsRef::as_ref).collect();
         if let Err(error) = self.commit(&assigned) {
             tracing::warn!(%error, "offsets were not committed, they will be");
         }
     }
 
     /// Tells how far each of the queues has got. All are tried; the first failure is the result.
-    fn commit(&self, queues: &[&Assigned]) -> Result<()> {
-        let behind: Vec<(&Assigned, i64)> =
-            queues.iter().filter_map(|assigned| Some((*assigned, assigned.uncommitted()?))).collect();
+    fn commit(&self, queues: &[Arc<Assigned>]) -> Result<()> {
+        let behind: Vec<(&Arc<Assigned>, i64)> =
+            queues.iter().filter_map(|assigned| Some((assigned, assigned.uncommitted()?))).collect();
         if behind.is_empty() {
             return Ok(());
         }
@@ -206,13 +232,12 @@ impl Shared {
             behind.iter().for_each(|(assigned, offset)| assigned.committed(*offset));
             return Ok(());
         }
-        let told = behind.iter().map(|(assigned, offset)| {
-            self.member.update_offset(&assigned.queue, *offset)?;
-            assigned.committed(*offset);
-            Ok(())
-        });
-        let told: Vec<Result<()>> = told.collect();
-        told.into_iter().collect()
+        let offsets: Vec<(&MessageQueue, i64)> =
+            behind.iter().map(|(assigned, offset)| (&assigned.queue, *offset)).collect();
+        self.member.update_offsets(&offsets, |at| {
+            let (assigned, offset) = behind[at];
+            assigned.committed(offset);
+        })
     }
 
     /// Refreshes the locks of all queues.
@@ -231,12 +256,8 @@ impl Shared {
 
     /// The queues that are locked for this member now, of those given. A broker that cannot be asked locks none.
     fn lock_each_broker(&self, queues: &[MessageQueue]) -> Vec<MessageQueue> {
-        let mut by_broker: BTreeMap<&str, Vec<MessageQueue>> = BTreeMap::new();
-        for queue in queues {
-            by_broker.entry(&queue.broker_name).or_default().push(queue.clone());
-        }
         let mut locked = Vec::new();
-        for (broker, queues) in by_broker {
+        for (broker, queues) in self.by_broker(queues.iter()) {
             match self.member.lock_queues(&queues) {
                 Ok(granted) => locked.extend(granted),
                 Err(error) => tracing::warn!(broker, %error, "queues cannot be locked"),

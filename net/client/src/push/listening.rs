@@ -203,8 +203,8 @@ impl Shared {
     }
 
     /// The last that a thread does with an orderly queue that was given up.
-    fn let_go(&self, assigned: &Assigned) {
-        self.end_queue(assigned).unwrap_or_else(|error| {
+    fn let_go(&self, assigned: &Arc<Assigned>) {
+        self.hand_over(slice::from_ref(assigned)).unwrap_or_else(|error| {
             tracing::warn!(queue = ?assigned.queue, %error, "a queue was not handed over in order; some messages will come again");
         });
         self.leaving.left(&assigned.queue);
