@@ -268,6 +268,35 @@ fn a_member_that_the_broker_does_not_count_gives_its_queues_up() {
     }
 }
 
+/// Takes as long as the lock of a queue is not looked after, 20 s.
+#[test]
+fn an_orderly_queue_that_was_another_members_is_read_on_from_where_that_one_got_to() {
+    let mut locks = 0;
+    let mut usual = Usual::default();
+    let (broker, requests) = heard(move |request, body| {
+        let is_of_topic = request.ext("topic") == Some("T");
+        match request.code {
+            41 if String::from_utf8_lossy(body).contains("\"T\"") => {
+                locks += 1;
+                if locks == 2 { answer(request, 0, &[], r#"{"lockOKMQSet":[]}"#) } else { usual.play(request, body) }
+            }
+            14 if is_of_topic && locks > 1 => answer(request, 0, &[("offset", 5)], ""),
+            11 if is_of_topic && request.ext("queueOffset") == Some("0") => first_message(request),
+            _ => usual.play(request, body),
+        }
+    });
+    let options = PushOptions { suspend: Duration::from_millis(100), ..options() };
+    let consumer = PushConsumer::start_orderly(options, names(&[("a", &broker)]), |_| Consumed::Later).unwrap();
+    let deadline = Instant::now() + SOON * 3;
+    loop {
+        let (request, _) = requests.recv_timeout(deadline.saturating_duration_since(Instant::now())).unwrap();
+        if is_pull_of_topic(&request) && request.ext("queueOffset") == Some("5") {
+            break;
+        }
+    }
+    consumer.shutdown().unwrap();
+}
+
 #[test]
 fn brokers_get_their_heartbeats_side_by_side() {
     let told = Arc::new((Mutex::new(0), Condvar::new()));

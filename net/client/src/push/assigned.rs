@@ -13,8 +13,11 @@ use crate::driver::blocking::lock;
 use crate::identity::now_ms;
 use crate::message::ReceivedMessage;
 
-/// A lock that was not refreshed for so long may be somebody else's (`REBALANCE_LOCK_MAX_LIVE_TIME`).
+/// A lock that was not refreshed for so long is not relied on (Java's clients: `REBALANCE_LOCK_MAX_LIVE_TIME`).
 const LOCK_LIVES: Duration = Duration::from_secs(30);
+
+/// A lock that was not refreshed for so long may have been somebody else's (the brokers' `REBALANCE_LOCK_MAX_LIVE_TIME`).
+const LOCK_LIVES_AT_BROKER: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(super) struct Assigned {
@@ -35,6 +38,9 @@ struct State {
     waiting: VecDeque<ReceivedMessage>,
     /// An orderly queue is in the hands of a thread, or waits for one.
     is_busy: bool,
+    /// The broker locks it for one member of the group.
+    needs_lock: bool,
+    /// When the broker last said that it is this member's.
     locked_at: Option<Instant>,
     /// What an operator is told, in milliseconds since 1970: when it was pulled, consumed and locked last; 0 for never.
     pulled_ms: i64,
@@ -64,6 +70,7 @@ impl Assigned {
             is_full: false,
             waiting: VecDeque::new(),
             is_busy: false,
+            needs_lock: is_locked,
             locked_at: is_locked.then(Instant::now),
             pulled_ms: 0,
             consumed_ms: 0,
@@ -151,16 +158,28 @@ impl Assigned {
 
     /// From now on the queue is read from there. What is cached is forgotten.
     pub(super) fn move_to(&self, offset: i64) {
-        let mut state = lock(&self.state);
-        state.epoch += 1;
-        state.cache = Cache::starting_at(offset);
-        state.waiting.clear();
-        state.committed = None;
+        lock(&self.state).move_to(offset, None);
     }
 
-    /// The offset that the group's progress is behind, if it has changed.
+    /// The lock was perhaps somebody else's, and is had again: goes on from the group's offset if that is not the one that
+    /// was committed here. True when it is not.
+    pub(super) fn catch_up(&self, group: i64) -> bool {
+        let mut state = lock(&self.state);
+        // Zero is also what a broker says of a queue that has no offset.
+        if state.committed.unwrap_or(0) == group {
+            return false;
+        }
+        state.move_to(group, Some(group));
+        true
+    }
+
+    /// The offset that the group's progress is behind, if it has changed. None while the queue may be somebody else's,
+    /// whose progress it would undo.
     pub(super) fn uncommitted(&self) -> Option<i64> {
         let state = lock(&self.state);
+        if state.may_be_anothers() {
+            return None;
+        }
         let offset = state.cache.committable();
         (state.committed != Some(offset)).then_some(offset)
     }
@@ -174,6 +193,11 @@ impl Assigned {
         let mut state = lock(&self.state);
         state.is_given_up = true;
         !state.is_busy
+    }
+
+    /// Whether another member may have the queue, or have had it since the lock was last this one's for certain.
+    pub(super) fn may_be_anothers(&self) -> bool {
+        lock(&self.state).may_be_anothers()
     }
 
     pub(super) fn set_locked(&self, is_locked: bool) {
@@ -206,6 +230,19 @@ impl Assigned {
             locked: state.locked_at.is_some_and(|at| at.elapsed() < LOCK_LIVES),
             ..ProcessQueueInfo::default()
         }
+    }
+}
+
+impl State {
+    fn move_to(&mut self, offset: i64, committed: Option<i64>) {
+        self.epoch += 1;
+        self.cache = Cache::starting_at(offset);
+        self.waiting.clear();
+        self.committed = committed;
+    }
+
+    fn may_be_anothers(&self) -> bool {
+        self.needs_lock && self.locked_at.is_none_or(|at| at.elapsed() >= LOCK_LIVES_AT_BROKER)
     }
 }
 
@@ -310,5 +347,26 @@ pub(super) mod tests {
         assert!(queue.take(0, &[message(10)], 11));
         assert!(queue.give_up());
         assert!(!queue.line_up(0, vec![message(10)]));
+    }
+
+    #[test]
+    fn a_queue_that_may_be_anothers_is_not_committed_and_goes_on_where_that_one_got_to() {
+        let (queue, options) = (assigned(), PushOptions::new("g"));
+        assert!(queue.take(0, &[message(10), message(11)], 12));
+        queue.done(10, 0, &options, true);
+        assert_eq!(queue.uncommitted(), Some(11));
+        queue.set_locked(false);
+        assert_eq!(queue.uncommitted(), None);
+        // Nobody else has committed anything.
+        assert!(!queue.catch_up(10));
+        queue.set_locked(true);
+        assert_eq!(queue.uncommitted(), Some(11));
+        lock(&queue.state).locked_at = Instant::now().checked_sub(LOCK_LIVES_AT_BROKER);
+        assert!(queue.may_be_anothers());
+        assert_eq!(queue.uncommitted(), None);
+        assert!(queue.catch_up(21));
+        queue.set_locked(true);
+        assert_eq!((queue.uncommitted(), queue.next_pull(&options, true)), (None, Some((21, 1))));
+        assert!(!queue.is_current(0));
     }
 }

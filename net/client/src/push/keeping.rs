@@ -250,8 +250,29 @@ impl Shared {
         let locked = self.lock_each_broker(&queues);
         for (queue, assigned) in assigned {
             // One that is not ours any more is not consumed until it is again.
-            assigned.set_locked(locked.contains(&queue));
+            self.take_lock(&assigned, locked.contains(&queue));
         }
+    }
+
+    /// Takes in whether the broker has locked the queue for this member, and says whether it may be consumed. One that may
+    /// have been another member's meanwhile is read on from where the group has got to.
+    pub(super) fn take_lock(&self, assigned: &Assigned, is_locked: bool) -> bool {
+        if is_locked && assigned.may_be_anothers() {
+            match self.member.offset(&assigned.queue, true) {
+                Ok(Some(offset)) if assigned.catch_up(offset) => {
+                    tracing::info!(queue = ?assigned.queue, offset, "the queue was another member's, it is read on from the group's offset");
+                    // A consumer that has ended pulls no more.
+                    let _ = self.pulls.send(pulling::Event::Look);
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(queue = ?assigned.queue, %error, "how far the group is cannot be had, the queue waits");
+                    return false;
+                }
+            }
+        }
+        assigned.set_locked(is_locked);
+        is_locked
     }
 
     /// The queues that are locked for this member now, of those given. A broker that cannot be asked locks none.

@@ -163,9 +163,7 @@ impl Shared {
             tracing::warn!(queue = ?assigned.queue, %error, "a queue cannot be locked, it waits");
             Vec::new()
         });
-        let is_locked = locked.contains(&assigned.queue);
-        assigned.set_locked(is_locked);
-        is_locked
+        self.take_lock(assigned, locked.contains(&assigned.queue))
     }
 
     /// False when the queue is to be left alone for a while, with this message the next one.
