@@ -45,6 +45,9 @@ pub enum Error {
     /// No name server was given.
     #[error("no name server address is set")]
     NoNameServer,
+    /// No cluster of that name has registered with the name server.
+    #[error("the name server knows no cluster {cluster}, it knows: {}", .known.join(", "))]
+    UnknownCluster { cluster: String, known: Vec<String> },
     /// No broker of the topic's route can do what is wanted.
     #[error("the route of topic {topic} has no broker that can {can}")]
     NoBroker { topic: String, can: Ability },

@@ -13,8 +13,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use ringmq_client::{
-    Consumed, ConsumerOptions, Message, NameServers, Producer, ProducerOptions, PullConsumer, PushConsumer,
-    PushOptions, ReceivedMessage, TransactionProducer, TransactionState,
+    Admin, Consumed, ConsumerOptions, Error, Message, NameServers, Producer, ProducerOptions, PullConsumer,
+    PushConsumer, PushOptions, ReceivedMessage, Remoting, TopicConfig, TransactionProducer, TransactionState,
 };
 use ringmq_protocol::command::Command;
 use ringmq_protocol::host::Host;
@@ -322,4 +322,17 @@ fn brokers_get_their_heartbeats_side_by_side() {
     let consumer = PullConsumer::new(ConsumerOptions::new("CG"), names).unwrap();
     consumer.subscribe("T", "*").unwrap();
     assert!(!is_late.load(Ordering::SeqCst));
+}
+
+#[test]
+fn a_cluster_that_nobody_knows_is_an_error() {
+    let body = json!({"brokerAddrTable": {}, "clusterAddrTable": {"c": ["a"]}}).to_string();
+    let addr = serve(move |request, _| answer(request, 0, &[], body.clone()));
+    let admin = Admin::new(Remoting::default(), NameServers::new(&addr).unwrap());
+    let created = admin.create_topic_in_cluster(Some("typo"), &TopicConfig::new("T", 1, 1, 6));
+    let deleted = admin.delete_topic_in_cluster(Some("typo"), "T");
+    for error in [created.unwrap_err(), deleted.unwrap_err()] {
+        assert!(matches!(error, Error::UnknownCluster { .. }), "{error}");
+        assert_eq!(error.to_string(), "the name server knows no cluster typo, it knows: c");
+    }
 }

@@ -34,10 +34,11 @@ impl Admin {
         self.call(addr, &Request::new(RequestCode::UPDATE_AND_CREATE_TOPIC).with_ext(header.to_ext())).map(|_| ())
     }
 
-    /// Creates the topic at every master of the cluster, or of all clusters. Returns the broker names.
+    /// Creates the topic at every master of the cluster, or of all clusters. Returns the broker names. A cluster that the
+    /// name server does not know is an [`Error::UnknownCluster`].
     pub fn create_topic_in_cluster(&self, cluster: Option<&str>, config: &TopicConfig) -> Result<Vec<String>> {
         let info = self.cluster_info()?;
-        let masters = masters_of(&info, cluster);
+        let masters = masters_of(&info, cluster)?;
         masters.iter().try_for_each(|(_, addr)| self.create_topic(addr, config))?;
         Ok(masters.into_iter().map(|(name, _)| name).collect())
     }
@@ -47,10 +48,11 @@ impl Admin {
         self.call(addr, &of_topic(RequestCode::DELETE_TOPIC_IN_BROKER, topic)).map(|_| ())
     }
 
-    /// Deletes the topic at every master of the cluster, or of all clusters, then at the name servers.
+    /// Deletes the topic at every master of the cluster, or of all clusters, then at the name servers. A cluster that the
+    /// name server does not know is an [`Error::UnknownCluster`].
     pub fn delete_topic_in_cluster(&self, cluster: Option<&str>, topic: &str) -> Result<()> {
         let info = self.cluster_info()?;
-        masters_of(&info, cluster).iter().try_for_each(|(_, addr)| self.delete_topic(addr, topic))?;
+        masters_of(&info, cluster)?.iter().try_for_each(|(_, addr)| self.delete_topic(addr, topic))?;
         self.delete_topic_in_names(topic, cluster)
     }
 
@@ -100,11 +102,13 @@ fn of_topic(code: RequestCode, topic: &str) -> Request {
     Request::new(code).with_ext(Topic { topic: topic.to_owned() }.to_ext())
 }
 
-fn masters_of(info: &ClusterInfo, cluster: Option<&str>) -> Vec<(String, String)> {
-    let in_cluster = |name: &str| match cluster {
-        Some(cluster) => info.cluster_addr_table.get(cluster).is_some_and(|names| names.iter().any(|n| n == name)),
-        None => true,
+fn masters_of(info: &ClusterInfo, cluster: Option<&str>) -> Result<Vec<(String, String)>> {
+    let unknown = |cluster: &str| Error::UnknownCluster {
+        cluster: cluster.to_owned(),
+        known: info.cluster_addr_table.keys().cloned().collect(),
     };
-    let chosen = cluster_masters(info).filter(|(name, _)| in_cluster(name));
-    chosen.map(|(name, addr)| (name.to_owned(), addr.to_owned())).collect()
+    let names =
+        cluster.map(|cluster| info.cluster_addr_table.get(cluster).ok_or_else(|| unknown(cluster))).transpose()?;
+    let chosen = cluster_masters(info).filter(|(name, _)| names.is_none_or(|names| names.iter().any(|n| n == name)));
+    Ok(chosen.map(|(name, addr)| (name.to_owned(), addr.to_owned())).collect())
 }
