@@ -27,6 +27,8 @@ mod parked;
 mod rolled;
 #[path = "steps/sent_back.rs"]
 mod sent_back;
+#[path = "steps/stuck.rs"]
+mod stuck;
 #[path = "steps/timers.rs"]
 mod timers;
 #[path = "steps/unfit.rs"]

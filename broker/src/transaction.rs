@@ -97,7 +97,7 @@ struct Queues {
 impl Transactions {
     /// Whether one half more can be kept.
     pub fn has_room(&self) -> bool {
-        self.table.borrow().len() < crate::limits::HALVES_MAX
+        self.table.borrow().held() < crate::limits::HALVES_MAX
     }
 
     /// A half was just appended to `log`.
@@ -125,7 +125,12 @@ impl Transactions {
         self.counts.set(counts);
     }
 
-    /// The log offset of the oldest record that an open transaction needs.
+    /// The mark of a half that was leaving the table is as safe as the broker promises.
+    fn gone(&self, offset: u64) {
+        self.table.borrow_mut().gone(offset);
+    }
+
+    /// The log offset of the oldest record that a start needs for an open transaction.
     pub fn floor(&self) -> Option<u64> {
         self.table.borrow().oldest().map(|(_, half)| half.position.offset())
     }

@@ -15,11 +15,11 @@ const MARKS: &str = "RMQ_SYS_TRANS_OP_HALF_TOPIC";
 const CHECK_TRANSACTION_STATE: i32 = 39;
 pub(crate) const COMMIT: i32 = 8;
 pub(crate) const ROLL_BACK: i32 = 12;
-const HALF: &str = "TRAN_MSG\u{1}true\u{2}PGROUP\u{1}wire_producer\u{2}";
+pub(crate) const HALF: &str = "TRAN_MSG\u{1}true\u{2}PGROUP\u{1}wire_producer\u{2}";
 pub(crate) const MESSAGES: usize = 4;
 
 /// No check comes by itself for a hundred years. Without it one would come at once: these requests were born long ago.
-const UNASKED: &str = "CHECK_IMMUNITY_TIME_IN_SECONDS\u{1}3153600000\u{2}";
+pub(crate) const UNASKED: &str = "CHECK_IMMUNITY_TIME_IN_SECONDS\u{1}3153600000\u{2}";
 
 /// A transaction, and what of it was acknowledged.
 pub(crate) struct Half {
@@ -40,7 +40,7 @@ pub(crate) fn end_of((offset, position): (i64, i64), how: i32, checked: bool) ->
     ]
 }
 
-fn place(reply: &Frame) -> (i64, i64) {
+pub(crate) fn place(reply: &Frame) -> (i64, i64) {
     let position = i64::from_str_radix(&reply.header.field("msgId")[16..], 16).unwrap();
     (reply.header.number("queueOffset"), position)
 }

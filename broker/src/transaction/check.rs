@@ -114,13 +114,14 @@ async fn ask(node: &Rc<Node>, log: &Rc<Log>, offset: u64, half: Half, mut messag
         return Ok(());
     };
     let due_ms = node.settings.transactions.timing.due_ms(message.born_timestamp, ticket.store_ms, checks, None);
-    log.transactions.table.borrow_mut().remove(offset);
+    log.transactions.table.borrow_mut().leave(offset);
     log.transactions.opened(
         ticket.queue_offset,
         Half { position: ticket.position, origin: half.origin, marks_from, due_ms, checks },
     );
     log.safe(ticket.end).await.map_err(|error| error.to_string())?;
     step!("check_written");
+    log.transactions.gone(offset);
     note(node, log);
     let Some(group) = message.property(properties::PGROUP).map(str::to_owned) else {
         return Err("the half does not name its producer group".to_owned());

@@ -111,6 +111,7 @@ async fn end(node: &Rc<Node>, job: &EndJob) -> Result<(), Refusal> {
     match done {
         Ok(()) => {
             step!("end_written");
+            log.transactions.gone(offset);
             note(node, &log);
         }
         Err(_) => reopen(&log, offset, half),

@@ -133,10 +133,11 @@ pub(super) async fn park(
     let key = message.property(properties::UNIQ_KEY).unwrap_or_default().to_owned();
     let mark = mark(node, log, offset, half.origin, Fate::Parked);
     let Some(ticket) = check::replace(node, log, offset, &message, &mark).await? else { return Ok(()) };
-    log.transactions.table.borrow_mut().remove(offset);
+    log.transactions.table.borrow_mut().leave(offset);
     log.transactions.counted(|counts| counts.parked += 1);
     log.safe(ticket.end).await.map_err(|error| error.to_string())?;
     step!("parked");
+    log.transactions.gone(offset);
     note(node, log);
     tracing::warn!(group, key, topic, position = %ticket.position,
         "parked a half message that no producer ended after all checks; `resumeCheckHalfMessage` brings it back");

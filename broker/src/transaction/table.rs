@@ -51,6 +51,9 @@ fn millis(duration: Duration) -> i64 {
 #[derive(Debug, Default)]
 pub struct HalfTable {
     halves: BTreeMap<u64, Half>,
+    /// Those whose marks are on their way to the disk. Nobody ends or checks them, but until the marks are safe a crash
+    /// leaves them open, and a start has to find them.
+    leaving: BTreeMap<u64, Half>,
     /// Where each is now, by its origin.
     origins: HashMap<u64, u64>,
     /// By the time of their next check.
@@ -58,14 +61,16 @@ pub struct HalfTable {
 }
 
 impl HalfTable {
+    /// The half is open: it is new, or could not leave.
     pub fn insert(&mut self, offset: u64, half: Half) {
         self.remove(offset);
+        self.leaving.remove(&offset);
         self.halves.insert(offset, half);
         self.origins.insert(half.origin, offset);
         self.due.insert((half.due_ms, offset));
     }
 
-    /// Takes a half out; `None` if it was ended before, or never was.
+    /// Takes out a half of which nothing is left to be found; `None` if it was ended before, or never was.
     pub fn remove(&mut self, offset: u64) -> Option<Half> {
         let half = self.halves.remove(&offset)?;
         self.due.remove(&(half.due_ms, offset));
@@ -80,10 +85,22 @@ impl HalfTable {
         self.origins.get(&origin).copied()
     }
 
-    /// Takes out, with its offset now, the half that was first told of under this offset.
+    /// The half that was first told of under this offset is leaving; its offset now.
     pub fn take(&mut self, origin: u64) -> Option<(u64, Half)> {
         let offset = self.current(origin)?;
-        self.remove(offset).map(|half| (offset, half))
+        self.leave(offset).map(|half| (offset, half))
+    }
+
+    /// The half is open no more, once its mark is safe: [`gone`](Self::gone) then forgets it.
+    pub fn leave(&mut self, offset: u64) -> Option<Half> {
+        let half = self.remove(offset)?;
+        self.leaving.insert(offset, half);
+        Some(half)
+    }
+
+    /// The mark of a half that was leaving is safe.
+    pub fn gone(&mut self, offset: u64) {
+        self.leaving.remove(&offset);
     }
 
     pub fn get(&self, offset: u64) -> Option<&Half> {
@@ -109,13 +126,20 @@ impl HalfTable {
         }
     }
 
-    /// The oldest half: a start has to read from it, and the marks from where they stood then.
+    /// The oldest half that is open or leaving: a start has to read from it, and the marks from where they stood then.
     pub fn oldest(&self) -> Option<(u64, &Half)> {
-        self.halves.first_key_value().map(|(offset, half)| (*offset, half))
+        let firsts = [self.halves.first_key_value(), self.leaving.first_key_value()];
+        firsts.into_iter().flatten().min_by_key(|(offset, _)| **offset).map(|(offset, half)| (*offset, half))
     }
 
+    /// Open halves.
     pub fn len(&self) -> usize {
         self.halves.len()
+    }
+
+    /// Those and the ones that are leaving.
+    pub fn held(&self) -> usize {
+        self.halves.len() + self.leaving.len()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -161,7 +185,7 @@ mod tests {
         let mut table = HalfTable::default();
         table.insert(3, half(3, 0));
         let moved = Half { origin: 3, checks: 1, ..half(8, 100) };
-        table.remove(3);
+        table.leave(3);
         table.insert(8, moved);
         assert_eq!(table.current(3), Some(8));
         assert_eq!(table.current(8), None);
@@ -180,6 +204,29 @@ mod tests {
         table.remove(3);
         let (offset, oldest) = table.oldest().unwrap();
         assert_eq!((offset, oldest.marks_from), (5, 2));
+    }
+
+    #[test]
+    fn a_start_reads_from_a_half_until_its_mark_is_safe() {
+        let mut table = HalfTable::default();
+        for offset in [3, 5, 9] {
+            table.insert(offset, half(offset, 0));
+        }
+        assert_eq!(table.take(3).unwrap().0, 3);
+        assert_eq!(table.take(5).unwrap().0, 5);
+        assert_eq!(table.take(3), None, "it is ended once");
+        assert_eq!(table.first_due(1000).unwrap().0, 9, "nobody is asked about a half that is leaving");
+        assert_eq!((table.len(), table.held()), (1, 3));
+        table.gone(5);
+        assert_eq!(table.oldest().unwrap().0, 3, "the end of a later half says nothing of an earlier one's");
+        table.gone(3);
+        assert_eq!(table.oldest().unwrap().0, 9);
+        let could_not = table.leave(9).unwrap();
+        table.insert(9, could_not);
+        assert_eq!((table.len(), table.held()), (1, 1));
+        assert_eq!(table.take(9), Some((9, could_not)));
+        table.gone(9);
+        assert_eq!(table.oldest(), None);
     }
 
     #[test]
