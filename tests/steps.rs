@@ -21,6 +21,8 @@ mod halves;
 mod levels;
 #[path = "steps/offsets.rs"]
 mod offsets;
+#[path = "steps/own_progress.rs"]
+mod own_progress;
 #[path = "steps/parked.rs"]
 mod parked;
 #[path = "steps/rolled.rs"]

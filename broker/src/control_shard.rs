@@ -299,7 +299,11 @@ impl ControlShard {
         Ok(())
     }
 
-    async fn save_offsets(&self) -> Result<(), String> {
+    /// Saves the consumer offsets if they have changed.
+    ///
+    /// # Errors
+    /// Their file cannot be written.
+    pub async fn save_offsets(&self) -> Result<(), String> {
         let offsets = {
             let mut tables = self.tables.borrow_mut();
             let revision = tables.offsets.revision();
@@ -390,6 +394,14 @@ impl ControlShard {
             tracing::warn!(group, topic, queue_id, %refusal, "a consumer offset was not stored");
         }
         step!("offset_noted:{}", topic);
+    }
+
+    /// The progress of one of the broker's own readers.
+    pub fn progress(&self, group: &str, topic: &str, queue_id: i32, offset: i64) {
+        let result = self.tables.borrow_mut().offsets.progress(Commit { group, topic, queue_id, offset });
+        if let Err(refusal) = result {
+            tracing::error!(group, topic, queue_id, %refusal, "the progress of a reader of the broker's own is not kept");
+        }
     }
 
     /// Creates the topic of a send, if the rules allow.

@@ -29,7 +29,7 @@ use crate::node::{CONTROL, Node};
 use crate::put::{self, PutError};
 
 /// The group under which the progress of the deliveries is kept.
-pub const GROUP: &str = "CID_RMQ_SYS_SCHEDULE";
+pub use crate::own_group::LEVELS as GROUP;
 
 /// Messages that are read, delivered and waited for together.
 const BATCH_MESSAGES: usize = 128;
@@ -272,7 +272,7 @@ impl LevelQueue {
     }
 
     fn note(&self) {
-        let commit = Mail::Commit {
+        let commit = Mail::Progress {
             group: GROUP.into(),
             topic: names::SCHEDULE_TOPIC.into(),
             queue_id: self.queue_id,

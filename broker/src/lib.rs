@@ -8,7 +8,7 @@
 //!
 //! The map of the runtime around it: [`dispatch`] is the table of contents, [`send`], [`pull`], [`query`] and [`find`] serve
 //! the data plane on every executor, [`filter`] is what a pull wants of a queue, [`detour`] says where a message is kept that is not
-//! to be seen yet, [`delay`] and [`timer`] deliver what is due, [`transaction`] ends and checks halves, [`retry`] takes messages back,
+//! to be seen yet, [`delay`] and [`timer`] deliver what is due, from where [`progress`] says ([`own_group`] names whose it is), [`transaction`] ends and checks halves, [`retry`] takes messages back,
 //! [`put`] stores the broker's own [`message`]s, [`log`] keeps who waits on a log shard, [`deferred`] the pulls of slow
 //! readers, [`retention`] drops what is old, [`moved`] tells of readers that come too late, [`reset`] the offsets that groups have not heard of yet, [`client_call`] asks clients, [`requests`] serves the
 //! control plane, [`look`] looks at many queues for it, [`control_shard`] carries out what the tables decide, [`stats`] and
@@ -37,6 +37,8 @@ pub mod message;
 pub mod moved;
 pub mod node;
 pub mod offset;
+pub mod own_group;
+pub mod progress;
 pub mod pull;
 pub mod put;
 pub mod query;

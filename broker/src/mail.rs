@@ -285,6 +285,13 @@ pub enum Mail {
         queue_id: i32,
         offset: i64,
     },
+    /// To the control shard: the progress of one of the broker's own readers in a queue.
+    Progress {
+        group: Box<str>,
+        topic: Box<str>,
+        queue_id: i32,
+        offset: i64,
+    },
     /// To the control shard: timers of a log shard are delivered up to here.
     TimersFinished {
         log: u16,

@@ -208,6 +208,11 @@ impl Node {
                     control.commit(&group, &topic, queue_id, offset);
                 }
             }
+            Mail::Progress { group, topic, queue_id, offset } => {
+                if let Some(control) = self.control() {
+                    control.progress(&group, &topic, queue_id, offset);
+                }
+            }
             Mail::TimersFinished { log, finished_ms } => {
                 if let Some(control) = self.control() {
                     control.timers.finished(log, finished_ms);

@@ -5,6 +5,7 @@
 
 use crate::group_config::GroupTable;
 use crate::limits::{OFFSET_PAIRS_MAX, OFFSET_QUEUE_MAX, OFFSETS_MAX, RESETS_MAX};
+use crate::own_group::is_own;
 use crate::refusal::Refusal;
 use crate::reset::GroupQueue;
 use crate::table::{Revision, TableError, check_count, indent, parse_table};
@@ -80,8 +81,14 @@ impl OffsetTable {
     }
 
     /// The commit inside a pull, whose group and topic are checked already. An offset may go backwards: that is how
-    /// tools reset a group.
+    /// tools reset a group. The progress of the broker's own readers is out of a client's reach.
     pub fn commit(&mut self, commit: Commit<'_>) -> Result<(), Refusal> {
+        check_not_own(commit.group, commit.topic)?;
+        self.progress(commit)
+    }
+
+    /// The same for whoever may change any group's: the broker's own readers.
+    pub fn progress(&mut self, commit: Commit<'_>) -> Result<(), Refusal> {
         if commit.offset < 0 {
             return Ok(());
         }
@@ -108,6 +115,7 @@ impl OffsetTable {
     /// An administrator's decision where the group is to read on: stored, and proof against commits until
     /// [`reset_told`](Self::reset_told). All queues or none.
     pub fn reset(&mut self, group: &str, topic: &str, queues: &BTreeMap<i32, i64>) -> Result<(), Refusal> {
+        check_not_own(group, topic)?;
         if self.resets.len() + queues.len() > RESETS_MAX {
             return Err(Refusal::too_many("resets of which groups have not heard yet", RESETS_MAX));
         }
@@ -136,6 +144,7 @@ impl OffsetTable {
 
     /// CLONE_GROUP_OFFSET: the destination has exactly the source's offsets of the topic; none if the source has none.
     pub fn clone_group(&mut self, topic: &str, source: &str, destination: &str) -> Result<(), Refusal> {
+        check_not_own(destination, topic)?;
         let Some(queues) = self.queues(topic, source).cloned() else { return Ok(()) };
         self.remove_pair(topic, destination);
         for (queue_id, offset) in queues {
@@ -216,11 +225,13 @@ impl OffsetTable {
         }
     }
 
-    /// Forgets a deleted group whose offsets were to be cleaned.
+    /// Forgets a deleted group whose offsets were to be cleaned. The broker's own readers go on where they are.
     pub fn remove_group(&mut self, group: &str) {
         let Self { topics, pairs, count, revision, .. } = self;
-        topics.retain(|_, groups| {
-            if let Some(queues) = groups.remove(group) {
+        topics.retain(|topic, groups| {
+            if !is_own(group, topic)
+                && let Some(queues) = groups.remove(group)
+            {
                 *pairs -= 1;
                 *count -= queues.len();
                 revision.touch();
@@ -290,6 +301,10 @@ impl OffsetTable {
     }
 }
 
+fn check_not_own(group: &str, topic: &str) -> Result<(), Refusal> {
+    if is_own(group, topic) { Err(Refusal::offset_of_own(group, topic)) } else { Ok(()) }
+}
+
 /// What an offset table's file holds, read but not yet in force.
 #[derive(Debug)]
 pub struct OffsetFile(OffsetTable);
@@ -308,7 +323,7 @@ impl OffsetFile {
             let Some((topic, group)) = key.split_once(SEPARATOR) else { continue };
             for (&queue_id, &offset) in queues {
                 // What this table would refuse has no meaning in a file either.
-                let _ = table.commit(Commit { group, topic, queue_id, offset });
+                let _ = table.progress(Commit { group, topic, queue_id, offset });
             }
         }
         table.revision = Revision::default();

@@ -325,6 +325,16 @@ impl Refusal {
         Self::invalid(format!("Offset is null, topic is {topic}"))
     }
 
+    /// The progress of a reader of the broker's own, which a request is to move.
+    pub fn offset_of_own(group: &str, topic: &str) -> Self {
+        Self::new(
+            ResponseCode::NO_PERMISSION,
+            format!(
+                "the offset of group[{group}] in topic[{topic}] is the broker's own progress, which no request moves"
+            ),
+        )
+    }
+
     /// No offset is stored and the client said that it does not want zero.
     pub fn offset_not_found_no_zero() -> Self {
         Self::new(ResponseCode::QUERY_NOT_FOUND, "Not found, do not set to zero, maybe this group boot first")

@@ -4,7 +4,6 @@
 //! lets everybody listen, and only then is the broker announced. Executors talk about this by mail like about everything
 //! else.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -12,7 +11,6 @@ use std::sync::Arc;
 
 use ringmq_engine::{Shard, ShardId, Store, StoreMeta, StoreOptions};
 use ringmq_net::{Registry, Server};
-use ringmq_protocol::names;
 use ringmq_rt::host::{self, StartError, Stop};
 use ringmq_rt::mesh::{Mesh, Post};
 use ringmq_rt::net::ListenOptions;
@@ -24,7 +22,7 @@ use crate::limits::MAILBOX_MAX;
 use crate::log::Log;
 use crate::mail::Mail;
 use crate::node::{CONTROL, Node};
-use crate::offset::OffsetTable;
+use crate::progress::{self, Progress};
 use crate::settings::{Current, Settings};
 use crate::{delay, retention, timer, transaction};
 
@@ -45,38 +43,6 @@ pub enum Life {
     Close,
     /// Each log shard's flushed end, or why one could not be closed in order.
     Closed(Result<Vec<(ShardId, u64)>, String>),
-}
-
-/// How far the broker's own readers of its system topics have got.
-#[derive(Debug, Default)]
-pub struct Progress {
-    delay: BTreeMap<i32, i64>,
-    halves: BTreeMap<i32, i64>,
-    marks: BTreeMap<i32, i64>,
-    /// By log shard, in milliseconds since 1970.
-    timers: BTreeMap<u16, u64>,
-}
-
-impl Progress {
-    fn of(offsets: &OffsetTable, timers: BTreeMap<u16, u64>) -> Self {
-        let of = |group, topic| offsets.queues(topic, group).cloned().unwrap_or_default();
-        Self {
-            delay: of(delay::GROUP, names::SCHEDULE_TOPIC),
-            halves: of(transaction::GROUP, names::TRANS_HALF_TOPIC),
-            marks: of(transaction::GROUP, names::TRANS_OP_HALF_TOPIC),
-            timers,
-        }
-    }
-
-    fn at(&self, topic: &str, queue_id: i32) -> Option<i64> {
-        let queues = match topic {
-            names::SCHEDULE_TOPIC => &self.delay,
-            names::TRANS_HALF_TOPIC => &self.halves,
-            names::TRANS_OP_HALF_TOPIC => &self.marks,
-            _ => return None,
-        };
-        queues.get(&queue_id).copied()
-    }
 }
 
 /// What recovery did, over all shards.
@@ -381,6 +347,7 @@ async fn take_into_service(node: &Rc<Node>, store: &Store) -> Result<(Rc<Control
         addresses.push(SocketAddr::new(settings.listen, vip));
     }
     let server = Server::new(Rc::clone(node), Rc::clone(&node.registry));
+    progress::correct(&control).await?;
     let progress = Arc::new(Progress::of(&control.tables.borrow().offsets, control.timers.all()));
     take_up(node, &progress).await?;
     let bound = listen(node, &server, &addresses).await?;

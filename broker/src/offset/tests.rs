@@ -47,6 +47,36 @@ fn offsets_may_go_back_and_negative_ones_are_ignored() {
 }
 
 #[test]
+fn nobody_but_the_brokers_own_readers_moves_their_progress() {
+    use crate::own_group::{LEVELS, OWN};
+    let mut table = OffsetTable::default();
+    for (group, topic) in OWN {
+        table.progress(commit(group, topic, 0, 3)).unwrap();
+        table.commit(commit("ahead", topic, 0, 9)).unwrap();
+        let refusals = [
+            table.commit(commit(group, topic, 0, 9)),
+            table.reset(group, topic, &[(0, 9)].into()),
+            table.clone_group(topic, "ahead", group),
+            table.clone_group(topic, "nobody", group),
+        ];
+        for refusal in refusals {
+            assert_eq!(refusal.unwrap_err().code, ResponseCode::NO_PERMISSION);
+        }
+        table.remove_group(group);
+        table.progress(commit(group, topic, 1, 4)).unwrap();
+        assert_eq!((table.stored(group, topic, 0), table.stored(group, topic, 1)), (Some(3), Some(4)));
+        table.clone_group(topic, group, "copy").unwrap();
+        assert_eq!(table.stored("copy", topic, 0), Some(3), "others may begin where the broker is");
+    }
+    // Such a group is like any other in other topics.
+    table.commit(commit(LEVELS, "T", 0, 9)).unwrap();
+    table.remove_group(LEVELS);
+    assert_eq!(table.stored(LEVELS, "T", 0), None);
+    let file = OffsetFile::parse(&table.to_file(0)).unwrap();
+    assert_eq!(OffsetTable::open(Some(file)).list().offset_table, table.list().offset_table);
+}
+
+#[test]
 fn a_reset_is_proof_against_commits_until_the_group_was_told() {
     let mut table = OffsetTable::default();
     table.commit(commit("g", "T", 0, 9)).unwrap();
