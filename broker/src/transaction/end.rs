@@ -2,6 +2,7 @@
 //! shard; everything happens there.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use ringmq_engine::{Position, QueueOffset};
 use ringmq_net::{Conn, Frame};
@@ -86,7 +87,7 @@ async fn end(node: &Rc<Node>, job: &EndJob) -> Result<(), Refusal> {
     log.readable(job.position).await.map_err(|why| Refusal::from(put::PutError::from(why)))?;
     let record = log.shard.record_at(job.position).await.map_err(|error| Refusal::failed(error.to_string()))?;
     let record = record.ok_or_else(not_found)?;
-    let origin = check(job, &record)?;
+    let origin = check(job, &record, node.settings.transactions.timing.timeout)?;
     let released = if job.commit { Some(released(node, &record, job.position)?) } else { None };
     // Once it is taken nothing waits until the append, so a second end of this half finds it gone.
     let taken = log.transactions.table.borrow_mut().take(origin);
@@ -125,7 +126,7 @@ fn reopen(log: &Log, offset: u64, half: Half) {
 }
 
 /// Whether the request is about this record, with RocketMQ's words; the half's origin if it is.
-fn check(job: &EndJob, record: &Slice) -> Result<u64, Refusal> {
+fn check(job: &EndJob, record: &Slice, timeout: Duration) -> Result<u64, Refusal> {
     let (half, _) = Record::parse(record).map_err(|_| not_found())?;
     if half.topic() != ringmq_protocol::names::TRANS_HALF_TOPIC {
         return Err(not_found());
@@ -136,11 +137,10 @@ fn check(job: &EndJob, record: &Slice) -> Result<u64, Refusal> {
     if half.queue_offset() != job.offset {
         return Err(Refusal::failed("The transaction state table offset wrong"));
     }
-    let immunity: Option<i64> =
-        half.property(properties::CHECK_IMMUNITY_TIME_IN_SECONDS).and_then(|seconds| seconds.parse().ok());
-    if let Some(seconds) = immunity
+    let age_ms = wall_ms().saturating_sub(half.born_timestamp());
+    if let Some(seconds) = half.property(properties::CHECK_IMMUNITY_TIME_IN_SECONDS)
         && !job.from_check
-        && wall_ms().saturating_sub(half.born_timestamp()) > seconds.saturating_mul(1000)
+        && is_over(seconds, age_ms, timeout)
     {
         let position = job.position.to_wire();
         tracing::info!(group = job.group, position, seconds, "the end of a transaction came after its immunity");
@@ -149,6 +149,13 @@ fn check(job: &EndJob, record: &Slice) -> Result<u64, Refusal> {
     }
     let offset = u64::try_from(job.offset).map_err(|_| not_found())?;
     Ok(origin(half.properties(), offset))
+}
+
+/// Whether the time is over that a producer asked for to end a half, unasked: `transactionTimeOut` at least, so that what is
+/// no number, or less, refuses no end that comes in time.
+fn is_over(seconds: &str, age_ms: i64, timeout: Duration) -> bool {
+    let asked_ms = seconds.parse().map_or(0, |seconds: i64| seconds.saturating_mul(1000));
+    !seconds.is_empty() && age_ms > asked_ms.max(i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// The message of a committed half, and its topic.
@@ -187,4 +194,22 @@ pub(super) async fn release(
     }
     put::put_all(node, number, vec![message]).await?;
     put::put_here(node, log, &[mark]).await.map(drop).map_err(Refusal::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_producer_has_the_time_it_asked_for_and_never_less_than_the_brokers() {
+        let timeout = Duration::from_secs(6);
+        for less in ["1", "0", "-1", "-9223372036854775808", "soon", "6"] {
+            assert!(!is_over(less, 6_000, timeout), "{less}");
+            assert!(is_over(less, 6_001, timeout), "{less}");
+        }
+        assert!(!is_over("60", 60_000, timeout));
+        assert!(is_over("60", 60_001, timeout));
+        assert!(!is_over("9223372036854775807", i64::MAX, timeout));
+        assert!(!is_over("", i64::MAX, timeout), "nothing is asked for");
+    }
 }
