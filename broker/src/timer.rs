@@ -18,7 +18,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ringmq_engine::{Position, ReadError, ShardId, Timed};
-use ringmq_protocol::properties;
+use ringmq_protocol::{names, properties};
 use ringmq_rt::sync::{Either, Event, first};
 use ringmq_rt::{Slice, Task, now, sleep, spawn, step, wall_ms};
 
@@ -298,6 +298,10 @@ fn released(node: &Node, log: &Log, timed: &Timed, record: &Slice) -> Option<Rel
     };
     if !detour::restore(&mut message) {
         tracing::warn!(%shard, offset = timed.offset, "a timed message does not say where it belongs and is not delivered");
+        return None;
+    }
+    if names::check_send_allowed(&message.topic).is_err() {
+        tracing::warn!(topic = message.topic, "a timed message is not delivered: nobody may send to its topic");
         return None;
     }
     let name = |message: &Message, key| (message.topic.clone(), message.property(key).unwrap_or_default().to_owned());

@@ -146,6 +146,62 @@ fn a_batch_that_lies_is_refused() {
     });
 }
 
+const SEND_REPLY_MESSAGE: i32 = 324;
+const SEND_REPLY_MESSAGE_V2: i32 = 325;
+const TIMERS: &str = "rmq_sys_wheel_timer";
+
+#[test]
+fn a_reply_goes_only_where_a_send_could_go() {
+    if !strict() {
+        return skip("Apache's brokers store a reply that is too large, and what is sent to the topic of timers");
+    }
+    let _alone = alone();
+    let Some(cluster) = cluster(Settings::default()) else { return };
+    let mut connection = cluster.broker.connect();
+    let mut closed = wire::topic("closed_topic", 1);
+    closed.iter_mut().find(|(key, _)| *key == "perm").unwrap().1 = "4".to_owned();
+    assert_eq!(connection.call(wire::UPDATE_AND_CREATE_TOPIC, &closed, &[]).unwrap().header.code, 0);
+    let mut reply = |topic: &str, queue: i32, body: &[u8]| {
+        let ext = Outgoing { topic, queue, properties: "", body }.ext();
+        connection.call(SEND_REPLY_MESSAGE_V2, &ext, body).unwrap()
+    };
+    // Nobody waits for it: it is kept where the answer says, and refused all the same.
+    assert_eq!(reply(TOPIC, 0, b"kept").header.field("queueOffset"), "0");
+    assert_eq!(reply(TOPIC, -1, b"kept").header.field("queueId"), "0");
+    for queue in [1, 5_000_000, i32::MAX] {
+        let reply = reply(TOPIC, queue, b"to no queue");
+        refused(&reply, &[29]);
+        assert!(!reply.header.ext.contains_key("queueOffset"), "{queue}");
+    }
+    for topic in ["closed_topic", TIMERS] {
+        refused(&reply(topic, 0, b"forbidden"), &[16]);
+    }
+    assert!(!reply(TOPIC, 0, &vec![b'x'; (4 << 20) + 1]).header.ext.contains_key("queueOffset"), "it is too large");
+    // The names of the first version lead there as well.
+    let forged = [
+        ("producerGroup", "forger".to_owned()),
+        ("topic", TIMERS.to_owned()),
+        ("defaultTopic", "TBW102".to_owned()),
+        ("defaultTopicQueueNums", "1".to_owned()),
+        ("queueId", "0".to_owned()),
+        ("sysFlag", "0".to_owned()),
+        ("bornTimestamp", "0".to_owned()),
+        ("flag", "0".to_owned()),
+        (
+            "properties",
+            "TIMER_OUT_MS\u{1}1\u{2}REAL_TOPIC\u{1}RMQ_SYS_TRANS_OP_HALF_TOPIC\u{2}REAL_QID\u{1}0".to_owned(),
+        ),
+    ];
+    refused(&connection.call(SEND_REPLY_MESSAGE, &forged, b"0,").unwrap(), &[16]);
+    refused(&send(&mut connection, TIMERS, &forged[8].1, b"0,"), &[16]);
+    for (topic, queue, stored) in [(TOPIC, 0, 2), (TOPIC, 5_000_000, 0), ("closed_topic", 0, 0), (TIMERS, 0, 0)] {
+        let ext = [("topic", topic.to_owned()), ("queueId", queue.to_string())];
+        let end = connection.call(wire::GET_MAX_OFFSET, &ext, &[]).unwrap().header.number("offset");
+        assert_eq!(end, stored, "{topic} {queue}");
+    }
+    goes_on(&mut connection);
+}
+
 /// An address of this machine that others reach it by; nothing is sent.
 fn other_address() -> Option<IpAddr> {
     let socket = UdpSocket::bind("0.0.0.0:0").ok()?;

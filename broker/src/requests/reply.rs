@@ -26,8 +26,8 @@ const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// Serves the request and answers it: a refusal, too, tells where the reply is stored.
 pub(super) async fn push(control: &Rc<ControlShard>, job: &ControlJob, view: &HeaderView<'_>) {
-    let (outcome, stored) = match accept(control, view).await {
-        Ok(header) => deliver(control, job, header).await,
+    let (outcome, stored) = match accept(control, job, view).await {
+        Ok((header, queue_id)) => deliver(control, job, header, queue_id).await,
         Err(refusal) => (Err(refusal), None),
     };
     let settings = &control.node.settings;
@@ -54,13 +54,24 @@ struct Kept {
     queue_offset: u64,
 }
 
-async fn accept(control: &Rc<ControlShard>, view: &HeaderView<'_>) -> Result<SendRequest, Refusal> {
+/// The request and the queue of the reply, where a send could go as well.
+async fn accept(
+    control: &Rc<ControlShard>,
+    job: &ControlJob,
+    view: &HeaderView<'_>,
+) -> Result<(SendRequest, i32), Refusal> {
     let names = if view.code == RequestCode::SEND_REPLY_MESSAGE.0 { Names::V1 } else { Names::V2 };
     let header = SendRequest::decode_names(view, names)?;
     may_send(&control.node.settings, &header.topic)?;
     let queues = header.default_topic_queue_nums;
     control.ensure_topic(&header.topic, &header.default_topic, queues, header.unit_mode).await.done()?;
-    Ok(header)
+    let topic = control.tables.borrow().topics.get(&header.topic).cloned();
+    let topic = topic.ok_or_else(|| Refusal::topic_missing(&header.topic))?;
+    if !topic.is_writable() {
+        return Err(Refusal::topic_not_writable(&header.topic));
+    }
+    let queue_id = topic.queue_for_send(header.queue_id, control.node.pick(), job.peer)?;
+    Ok((header, queue_id))
 }
 
 /// Pushes the reply to its requester, and keeps it for those who look for it later, whether or not it arrived.
@@ -68,9 +79,9 @@ async fn deliver(
     control: &Rc<ControlShard>,
     job: &ControlJob,
     mut header: SendRequest,
+    queue_id: i32,
 ) -> (Result<(), Refusal>, Option<Kept>) {
     let settings = &control.node.settings;
-    let queue_id = header.queue_id.max(0);
     let mut kept = message(job, &header, queue_id);
     kept.set(properties::MSG_REGION, &settings.region);
     kept.set(properties::TRACE_ON, if settings.trace_on { "true" } else { "false" });
@@ -103,6 +114,11 @@ fn message(job: &ControlJob, header: &SendRequest, queue_id: i32) -> Message {
 async fn store(control: &ControlShard, message: Message) -> Option<Kept> {
     let topic = control.tables.borrow().topics.get(&message.topic).cloned()?;
     let queue_id = message.queue_id;
+    let (size, max) = (message.body.len(), control.node.settings.message_max);
+    if size > max {
+        tracing::warn!(topic = %topic.config.topic_name, size, max, "a reply is not stored: it is larger than maxMessageSize");
+        return None;
+    }
     match put(&control.node, &topic, message).await {
         Ok(ticket) => {
             let id = offset_msg_id(control.node.settings.store_host, ticket.position.to_wire());

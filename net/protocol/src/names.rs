@@ -57,6 +57,7 @@ pub const SEND_FORBIDDEN_TOPICS: &[&str] = &[
     TRANS_CHECK_MAX_TIME_TOPIC,
     SELF_TEST_TOPIC,
     OFFSET_MOVED_EVENT,
+    TIMER_TOPIC,
 ];
 
 /// Groups of the system besides those with [`SYSTEM_GROUP_PREFIX`].
