@@ -30,6 +30,7 @@ use crate::detour::own_queue;
 use crate::log::Log;
 use crate::message::Message;
 use crate::node::Node;
+use crate::settings::Settings;
 
 /// The group under which the progress through halves and marks is kept.
 pub use crate::own_group::TRANSACTIONS as GROUP;
@@ -101,10 +102,9 @@ impl Transactions {
     }
 
     /// A half was just appended to `log`.
-    pub fn appended(&self, timing: &Timing, ticket: &Ticket, born_ms: i64, properties: &str, log: &Log) {
-        let (due_ms, checks) = due_ms(timing, born_ms, ticket.store_ms, properties);
-        let origin = ticket.queue_offset.0;
-        let half = Half { position: ticket.position, origin, marks_from: marks_end(log), due_ms, checks };
+    pub fn appended(&self, settings: &Settings, ticket: &Ticket, born_ms: i64, properties: &str, log: &Log) {
+        let place = (ticket.position, ticket.queue_offset.0, marks_end(log));
+        let half = half(settings, place, born_ms, ticket.store_ms, properties);
         self.opened(ticket.queue_offset, half);
     }
 
@@ -136,11 +136,19 @@ impl Transactions {
     }
 }
 
-/// When the check of a half is due that was just stored or is read again.
-fn due_ms(timing: &Timing, born_ms: i64, stored_ms: i64, properties: &str) -> (i64, u32) {
+/// A half that was just stored or is read again: with its position, its origin and where the marks stood, and what is due.
+fn half(
+    settings: &Settings,
+    (position, origin, marks_from): (Position, u64, u64),
+    born_ms: i64,
+    stored_ms: i64,
+    properties: &str,
+) -> Half {
     let checks = number(properties, properties::TRANSACTION_CHECK_TIMES).unwrap_or(0);
     let immunity = number(properties, properties::CHECK_IMMUNITY_TIME_IN_SECONDS).map(Duration::from_secs);
-    (timing.due_ms(born_ms, stored_ms, checks, immunity), checks)
+    let check_ms = settings.transactions.timing.check_ms(born_ms, stored_ms, checks, immunity);
+    let due_ms = table::due_ms(check_ms, stored_ms, settings.retention.reserved);
+    Half { position, origin, marks_from, check_ms, due_ms, checks }
 }
 
 /// The offset under which the producer was first told of a half: a copy that a check made says so.
@@ -183,7 +191,7 @@ pub async fn start(
         ended.extend(marked(record.body()).filter(|offset| *offset >= halves_from));
     })
     .await?;
-    let timing = &node.settings.transactions.timing;
+    let settings = node.settings.get();
     each(log, names::TRANS_HALF_TOPIC, halves, halves_from, |record| {
         let (Ok(offset), Some(position)) =
             (u64::try_from(record.queue_offset()), Position::from_wire(record.position()))
@@ -191,10 +199,9 @@ pub async fn start(
             return;
         };
         if !ended.contains(&offset) {
-            let (due_ms, checks) =
-                due_ms(timing, record.born_timestamp(), record.store_timestamp(), record.properties());
-            let origin = origin(record.properties(), offset);
-            log.transactions.opened(QueueOffset(offset), Half { position, origin, marks_from, due_ms, checks });
+            let place = (position, origin(record.properties(), offset), marks_from);
+            let half = half(settings, place, record.born_timestamp(), record.store_timestamp(), record.properties());
+            log.transactions.opened(QueueOffset(offset), half);
         }
     })
     .await?;

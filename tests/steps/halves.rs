@@ -6,6 +6,7 @@ use std::thread::{self, JoinHandle};
 
 use serde_json::json;
 
+use super::support::clock::Shifted;
 use super::support::eventually;
 use super::support::wire::{self, Connection, Frame};
 use super::victim::{At, PATIENCE, Sent, TOPIC, Victim, count, each, names, send};
@@ -13,6 +14,7 @@ use super::victim::{At, PATIENCE, Sent, TOPIC, Victim, count, each, names, send}
 const HALVES: &str = "RMQ_SYS_TRANS_HALF_TOPIC";
 const MARKS: &str = "RMQ_SYS_TRANS_OP_HALF_TOPIC";
 const CHECK_TRANSACTION_STATE: i32 = 39;
+const HOUR_MS: i64 = 3_600_000;
 pub(crate) const COMMIT: i32 = 8;
 pub(crate) const ROLL_BACK: i32 = 12;
 pub(crate) const HALF: &str = "TRAN_MSG\u{1}true\u{2}PGROUP\u{1}wire_producer\u{2}";
@@ -233,4 +235,27 @@ fn a_check_survives_a_kill_at_each_step() {
         assert!(asked.is_subset(&known(false)), "{asked:?}");
         assert!(answers || asked.is_superset(&known(true)), "asked again about every one: {asked:?}");
     });
+}
+
+#[test]
+fn a_half_whose_check_is_far_moves_on_when_its_segment_is_to_go() {
+    let clock = Shifted::default();
+    let mut victim = Victim::start_shifted(At("nothing", 1), &[("fileReservedTime", "2")], &clock);
+    let first = place(&send(&mut victim.connect(), "half", &format!("{UNASKED}{HALF}")).unwrap());
+    for moves in 1..=2 {
+        // It moves once for each time that what lies beside it expires, also when a start finds it.
+        clock.by(moves * 3 * HOUR_MS);
+        let copies = 1 + usize::try_from(moves).unwrap();
+        eventually("it moves", PATIENCE, || (victim.all(HALVES).len() == copies).then_some(()));
+        assert_eq!(open(&victim), 1);
+        victim.cluster.broker.kill();
+        victim.restart();
+        assert_eq!(victim.all(HALVES).len(), copies);
+    }
+    let properties = &victim.all(HALVES)[2].properties;
+    assert!(properties.contains(&format!("TRAN_PREPARED_QUEUE_OFFSET\u{1}{}", first.0)), "{properties}");
+    assert!(!properties.contains("TRANSACTION_CHECK_TIMES"), "nobody was asked: {properties}");
+    end(&mut victim.connect(), first, COMMIT).unwrap();
+    assert_eq!(count(&victim.all(TOPIC)), [("half".to_owned(), 1)].into());
+    assert_eq!(open(&victim), 0);
 }

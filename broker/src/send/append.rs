@@ -204,7 +204,7 @@ pub(super) fn append_one(
     let ticket = log.shard.append(&draft, wall_ms()).map_err(|error| unstored(&error))?;
     step!("send_appended:{}", spec.topic);
     if detour == Some(Detour::Half) {
-        log.transactions.appended(&settings.transactions.timing, &ticket, header.born_timestamp, client, log);
+        log.transactions.appended(settings, &ticket, header.born_timestamp, client, log);
     }
     node.traffic.put(&name, 1, spec.encoded_len().unwrap_or(0) as u64);
     let unique_key = unique.and_then(ShortText::new);

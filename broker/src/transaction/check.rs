@@ -76,6 +76,16 @@ async fn check(node: &Rc<Node>, log: &Rc<Log>, offset: u64, half: Half) -> Resul
         return Ok(());
     };
     let message = Message::of_record(&record).map_err(|error| error.to_string())?;
+    if half.check_ms > wall_ms() {
+        // Its check is far, and retention wants its segment.
+        let moved = store_anew(node, log, offset, half, message).await?;
+        tracing::debug!(
+            offset,
+            moved = moved.is_some(),
+            "moved a half message whose check comes after its segment has gone"
+        );
+        return Ok(());
+    }
     if half.checks >= node.settings.transactions.timing.checks_max {
         parked::park(node, log, offset, half, message).await
     } else {
@@ -107,22 +117,11 @@ pub(super) async fn replace(
 /// Moves the half to the end of its queue and asks a producer about it.
 async fn ask(node: &Rc<Node>, log: &Rc<Log>, offset: u64, half: Half, mut message: Message) -> Result<(), String> {
     let checks = half.checks + 1;
-    message.set(properties::TRAN_PREPARED_QUEUE_OFFSET, &half.origin.to_string());
     message.set(properties::TRANSACTION_CHECK_TIMES, &checks.to_string());
-    let marks_from = marks_end(log);
-    let Some(ticket) = replace(node, log, offset, &message, &mark(node, log, offset)).await? else {
+    let Some((message, ticket)) = store_anew(node, log, offset, half, message).await? else {
         return Ok(());
     };
-    let due_ms = node.settings.transactions.timing.due_ms(message.born_timestamp, ticket.store_ms, checks, None);
-    log.transactions.table.borrow_mut().leave(offset);
-    log.transactions.opened(
-        ticket.queue_offset,
-        Half { position: ticket.position, origin: half.origin, marks_from, due_ms, checks },
-    );
-    log.safe(ticket.end).await.map_err(|error| error.to_string())?;
     step!("check_written");
-    log.transactions.gone(offset);
-    note(node, log);
     let Some(group) = message.property(properties::PGROUP).map(str::to_owned) else {
         return Err("the half does not name its producer group".to_owned());
     };
@@ -139,6 +138,29 @@ async fn ask(node: &Rc<Node>, log: &Rc<Log>, offset: u64, half: Half, mut messag
         _ => tracing::debug!(group, checks, "a transaction could not be checked again"),
     }
     Ok(())
+}
+
+/// Moves the half to the end of its queue; `None` if it was ended meanwhile.
+async fn store_anew(
+    node: &Rc<Node>,
+    log: &Rc<Log>,
+    offset: u64,
+    half: Half,
+    mut message: Message,
+) -> Result<Option<(Message, ringmq_engine::Ticket)>, String> {
+    message.set(properties::TRAN_PREPARED_QUEUE_OFFSET, &half.origin.to_string());
+    let marks_from = marks_end(log);
+    let Some(ticket) = replace(node, log, offset, &message, &mark(node, log, offset)).await? else {
+        return Ok(None);
+    };
+    let place = (ticket.position, half.origin, marks_from);
+    let moved = super::half(&node.settings, place, message.born_timestamp, ticket.store_ms, &message.properties);
+    log.transactions.table.borrow_mut().leave(offset);
+    log.transactions.opened(ticket.queue_offset, moved);
+    log.safe(ticket.end).await.map_err(|error| error.to_string())?;
+    log.transactions.gone(offset);
+    note(node, log);
+    Ok(Some((message, ticket)))
 }
 
 fn header(node: &Node, message: &Message, ticket: &ringmq_engine::Ticket) -> CheckTransactionState {

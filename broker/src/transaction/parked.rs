@@ -14,7 +14,7 @@ use ringmq_protocol::{names, properties};
 use ringmq_rt::step;
 use ringmq_rt::sync::Waiters;
 
-use super::{Half, MARK_TAG, check, due_ms, end, marks_end, note};
+use super::{Half, MARK_TAG, check, end, marks_end, note};
 use crate::detour;
 use crate::limits::HALVES_MAX;
 use crate::log::Log;
@@ -205,10 +205,9 @@ async fn opened_again(node: &Rc<Node>, log: &Rc<Log>, mut message: Message) -> R
     let appended = put::append_pair_in_time(node, log, &message, &mark).await;
     // No await from the append to here: an end finds the half either parked or open.
     let (ticket, mark) = appended.map_err(|error| Refusal::append(&error))?;
-    let timing = &node.settings.transactions.timing;
-    let (due_ms, checks) = due_ms(timing, message.born_timestamp, ticket.store_ms, &message.properties);
-    log.transactions
-        .opened(ticket.queue_offset, Half { position: ticket.position, origin, marks_from, due_ms, checks });
+    let place = (ticket.position, origin, marks_from);
+    let half = super::half(&node.settings, place, message.born_timestamp, ticket.store_ms, &message.properties);
+    log.transactions.opened(ticket.queue_offset, half);
     log.safe(mark.end).await.map_err(PutError::from)?;
     step!("brought_back");
     note(node, log);

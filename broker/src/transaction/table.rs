@@ -15,6 +15,8 @@ pub struct Half {
     /// Where the queue of marks stood when the half came: what ends it lies behind.
     pub marks_from: u64,
     /// When the producer is asked about it next, in milliseconds since 1970.
+    pub check_ms: i64,
+    /// When something is to be done about it: then, or before, so that its segment may go.
     pub due_ms: i64,
     /// How often it was asked.
     pub checks: u32,
@@ -33,7 +35,7 @@ pub struct Timing {
 
 impl Timing {
     /// When a half is checked that was born and stored then.
-    pub fn due_ms(&self, born_ms: i64, stored_ms: i64, checks: u32, immunity: Option<Duration>) -> i64 {
+    pub fn check_ms(&self, born_ms: i64, stored_ms: i64, checks: u32, immunity: Option<Duration>) -> i64 {
         if checks == 0 {
             // A clock of the producer's that is ahead does not put the check off.
             born_ms.min(stored_ms).saturating_add(millis(immunity.unwrap_or(self.timeout)))
@@ -41,6 +43,15 @@ impl Timing {
             stored_ms.saturating_add(millis(self.interval))
         }
     }
+}
+
+/// The shortest time after which a half is moved for its segment, whatever `fileReservedTime` says.
+const STAYS_MIN: Duration = Duration::from_secs(60);
+
+/// When something is to be done about a half that was stored then: its check, or, if that is far, a move to the end of its queue.
+/// Segments are dropped by then, and it keeps none from it.
+pub(super) fn due_ms(check_ms: i64, stored_ms: i64, reserved: Duration) -> i64 {
+    check_ms.min(stored_ms.saturating_add(millis(reserved.max(STAYS_MIN))))
 }
 
 fn millis(duration: Duration) -> i64 {
@@ -122,7 +133,7 @@ impl HalfTable {
     /// Puts the check of a half off.
     pub fn postpone(&mut self, offset: u64, due_ms: i64) {
         if let Some(half) = self.remove(offset) {
-            self.insert(offset, Half { due_ms, ..half });
+            self.insert(offset, Half { check_ms: half.check_ms.max(due_ms), due_ms, ..half });
         }
     }
 
@@ -159,6 +170,7 @@ mod tests {
             position: Position::new(shard, offset * 1000),
             origin: offset,
             marks_from: offset / 2,
+            check_ms: due_ms,
             due_ms,
             checks: 0,
         }
@@ -178,6 +190,16 @@ mod tests {
         assert!(table.remove(2).is_some());
         assert!(table.remove(2).is_none());
         assert_eq!(table.first_due(1000).unwrap().0, 0);
+    }
+
+    #[test]
+    fn a_half_whose_check_is_far_is_moved_before() {
+        const DAY_MS: i64 = 24 * 3_600_000;
+        let days = |days: u64| Duration::from_secs(days * 24 * 3600);
+        assert_eq!(due_ms(DAY_MS, 5_000, days(3)), DAY_MS);
+        assert_eq!(due_ms(i64::MAX, 5_000, days(3)), 5_000 + 3 * DAY_MS);
+        assert_eq!(due_ms(i64::MAX, 5_000, Duration::ZERO), 65_000, "a move at once would go on for ever");
+        assert_eq!(due_ms(i64::MAX, i64::MAX, days(3)), i64::MAX);
     }
 
     #[test]
@@ -232,9 +254,9 @@ mod tests {
     #[test]
     fn the_first_check_waits_for_the_half_to_be_old_and_the_next_for_the_interval() {
         let timing = Timing { timeout: Duration::from_secs(6), interval: Duration::from_secs(30), checks_max: 15 };
-        assert_eq!(timing.due_ms(1_000, 1_050, 0, None), 7_000);
-        assert_eq!(timing.due_ms(1_000, 1_050, 0, Some(Duration::from_secs(60))), 61_000);
-        assert_eq!(timing.due_ms(900_000, 1_050, 0, None), 7_050);
-        assert_eq!(timing.due_ms(1_000, 50_000, 1, Some(Duration::from_secs(60))), 80_000);
+        assert_eq!(timing.check_ms(1_000, 1_050, 0, None), 7_000);
+        assert_eq!(timing.check_ms(1_000, 1_050, 0, Some(Duration::from_secs(60))), 61_000);
+        assert_eq!(timing.check_ms(900_000, 1_050, 0, None), 7_050);
+        assert_eq!(timing.check_ms(1_000, 50_000, 1, Some(Duration::from_secs(60))), 80_000);
     }
 }
