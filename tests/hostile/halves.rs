@@ -1,6 +1,6 @@
-//! Half messages that say what is not so: that they are a copy of another producer's, and that they were born long ago.
+//! Half messages that say what is not so, that they are a copy of another producer's, and half messages on a disk that is stuck.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 
@@ -12,13 +12,21 @@ use super::support::wire::{self, Connection, Outgoing, records};
 use super::{alone, cluster, strict, support};
 
 const CHECK_TRANSACTION_STATE: i32 = 39;
+/// The field of a send that says when it was born.
+const BORN: &str = "g";
+
+fn wall_ms() -> u128 {
+    SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis()
+}
 
 /// A half message's queue offset and position.
 type Place = (String, i64);
 
 fn half(connection: &mut Connection, group: &str, body: &[u8], more: &str) -> Place {
     let properties = format!("TRAN_MSG\u{1}true\u{2}PGROUP\u{1}{group}\u{2}{more}");
-    let ext = Outgoing { topic: TOPIC, queue: 0, properties: &properties, body }.ext();
+    let mut ext = Outgoing { topic: TOPIC, queue: 0, properties: &properties, body }.ext();
+    ext.retain(|(key, _)| *key != BORN);
+    ext.push((BORN, wall_ms().to_string()));
     let reply = connection.call(wire::SEND_MESSAGE_V2, &ext, body).unwrap().header;
     assert_eq!(reply.code, 0, "{:?}", reply.remark);
     (reply.field("queueOffset").to_owned(), i64::from_str_radix(&reply.field("msgId")[16..], 16).unwrap())
@@ -63,7 +71,8 @@ fn a_half_that_is_due_before_it_is_on_disk_is_asked_about_as_soon_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let stuck = Stuck::not_yet(folder.path());
     // A check that is put off is not there in time.
-    let properties = vec![("transactionCheckInterval", "86400000".to_owned())];
+    let properties =
+        vec![("transactionTimeOut", "100".to_owned()), ("transactionCheckInterval", "86400000".to_owned())];
     let settings = Settings { env: vec![stuck.env()], properties, ..Settings::default() };
     let cluster = Cluster::in_folder(folder, Make::Ours, settings);
     cluster.broker.create_topic(TOPIC, 1);
@@ -75,6 +84,9 @@ fn a_half_that_is_due_before_it_is_on_disk_is_asked_about_as_soon_as_it_is() {
     assert_eq!(reply.code, 0, "{:?}", reply.remark);
     stuck.hold();
     let (offset, position) = half(&mut sender, "late", b"old", "");
+    // Long behind its time.
+    let until = wall_ms() + 1000;
+    eventually("its check is due", Duration::from_secs(20), || (wall_ms() > until).then_some(()));
     stuck.release();
     let check = producer.next().unwrap().header;
     assert_eq!(check.code, CHECK_TRANSACTION_STATE);

@@ -20,7 +20,7 @@ pub(crate) const ROLL_BACK: i32 = 12;
 pub(crate) const HALF: &str = "TRAN_MSG\u{1}true\u{2}PGROUP\u{1}wire_producer\u{2}";
 pub(crate) const MESSAGES: usize = 4;
 
-/// No check comes by itself for a hundred years. Without it one would come at once: these requests were born long ago.
+/// No check comes by itself for a hundred years. Without it one would come after the interval: these requests were born long ago.
 pub(crate) const UNASKED: &str = "CHECK_IMMUNITY_TIME_IN_SECONDS\u{1}3153600000\u{2}";
 
 /// A transaction, and what of it was acknowledged.

@@ -62,7 +62,7 @@ pub(super) async fn run(node: Rc<Node>, log: Rc<Log>) {
 }
 
 async fn check(node: &Rc<Node>, log: &Rc<Log>, offset: u64, half: Half) -> Result<(), String> {
-    // The clock of its producer may be behind, so that it is due at once.
+    // A disk may take longer than a half has time.
     log.readable(half.position).await.map_err(|error| error.to_string())?;
     let record = log.shard.record_at(half.position).await.map_err(|error| error.to_string())?;
     let Some(record) = record else {

@@ -36,12 +36,10 @@ pub struct Timing {
 impl Timing {
     /// When a half is checked that was born and stored then.
     pub fn check_ms(&self, born_ms: i64, stored_ms: i64, checks: u32, immunity: Option<Duration>) -> i64 {
-        if checks == 0 {
-            // A clock of the producer's that is ahead does not put the check off.
-            born_ms.min(stored_ms).saturating_add(millis(immunity.unwrap_or(self.timeout)))
-        } else {
-            stored_ms.saturating_add(millis(self.interval))
-        }
+        // A clock of the producer's that is ahead does not put the check off.
+        let first = born_ms.min(stored_ms).saturating_add(millis(immunity.unwrap_or(self.timeout)));
+        // One that is behind does not bring it forward: a half that is due before it comes has the time between two checks.
+        if checks == 0 && first >= stored_ms { first } else { stored_ms.saturating_add(millis(self.interval)) }
     }
 }
 
@@ -256,7 +254,8 @@ mod tests {
         let timing = Timing { timeout: Duration::from_secs(6), interval: Duration::from_secs(30), checks_max: 15 };
         assert_eq!(timing.check_ms(1_000, 1_050, 0, None), 7_000);
         assert_eq!(timing.check_ms(1_000, 1_050, 0, Some(Duration::from_secs(60))), 61_000);
-        assert_eq!(timing.check_ms(900_000, 1_050, 0, None), 7_050);
+        assert_eq!(timing.check_ms(900_000, 1_050, 0, None), 7_050, "born in the future");
+        assert_eq!(timing.check_ms(1_000, 900_000, 0, None), 930_000, "due before it came");
         assert_eq!(timing.check_ms(1_000, 50_000, 1, Some(Duration::from_secs(60))), 80_000);
     }
 }
