@@ -11,7 +11,7 @@ use ringmq_protocol::code::{RequestCode, ResponseCode};
 use ringmq_protocol::command::{Command, HeaderView};
 use ringmq_rt::sync::{Event, Waiters, first};
 use ringmq_rt::time::{sleep, timeout};
-use ringmq_rt::{spawn, wall_ms};
+use ringmq_rt::{now, spawn, wall_ms};
 
 use crate::control::Changes;
 use crate::control_shard::ControlShard;
@@ -77,6 +77,11 @@ impl Service for Link {
     }
 }
 
+/// The clock of the schedule, which nobody sets: one that was set back would put registrations off for as long.
+fn clock_ms() -> i64 {
+    i64::try_from(now().0 / 1_000_000).unwrap_or(i64::MAX)
+}
+
 impl Announcer {
     /// Starts registering with the configured name servers.
     pub fn start(control: &Rc<ControlShard>) -> Rc<Self> {
@@ -89,7 +94,7 @@ impl Announcer {
             .collect();
         let announcer = Rc::new(Self {
             control: Rc::downgrade(control),
-            schedule: RefCell::new(Schedule::new(servers.len(), period, wall_ms())),
+            schedule: RefCell::new(Schedule::new(servers.len(), period, clock_ms())),
             servers,
             changed: Event::new(),
             asked: Cell::new(0),
@@ -104,7 +109,7 @@ impl Announcer {
     /// The topics changed.
     pub fn changed(&self) {
         self.asked.set(self.asked.get() + 1);
-        self.schedule.borrow_mut().changed(wall_ms());
+        self.schedule.borrow_mut().changed(clock_ms());
         self.changed.notify();
     }
 
@@ -125,18 +130,18 @@ impl Announcer {
             server.conn.take();
         }
         if !self.stopping.get() {
-            self.schedule.borrow_mut().reconnected(server, wall_ms());
+            self.schedule.borrow_mut().reconnected(server, clock_ms());
             self.changed.notify();
         }
     }
 
     async fn run(self: Rc<Self>) {
         while !self.stopping.get() {
-            let action = self.schedule.borrow_mut().next(wall_ms());
+            let action = self.schedule.borrow_mut().next(clock_ms());
             match action {
                 Action::Idle => self.changed.wait().await,
                 Action::Wait(until_ms) => {
-                    let left = u64::try_from(until_ms.saturating_sub(wall_ms())).unwrap_or(0);
+                    let left = u64::try_from(until_ms.saturating_sub(clock_ms())).unwrap_or(0);
                     first(self.changed.wait(), sleep(Duration::from_millis(left))).await;
                 }
                 Action::Register(servers) => {
@@ -160,7 +165,7 @@ impl Announcer {
                 Err(error) => tracing::warn!(name_server = %known.name, %error, "registration failed; trying again"),
             }
         }
-        self.schedule.borrow_mut().done(server, succeeded, wall_ms());
+        self.schedule.borrow_mut().done(server, succeeded, clock_ms());
         if succeeded {
             self.done.set(self.done.get().max(asked));
             self.progress.wake_all();

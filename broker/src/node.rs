@@ -219,8 +219,9 @@ impl Node {
                 }
             }
             Mail::Closed(conn) => {
+                // A task like its requests, so that it comes behind a heartbeat that came before it.
                 if let Some(control) = self.control() {
-                    control.closed(conn);
+                    ringmq_rt::spawn("forget a connection", async move { control.closed(conn) }).detach();
                 }
             }
             Mail::Notify { conn, group } => self.notify(conn, &group),

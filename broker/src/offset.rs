@@ -142,7 +142,7 @@ impl OffsetTable {
             && self.resets.contains(&GroupQueue { group: group.into(), topic: topic.into(), queue_id })
     }
 
-    /// CLONE_GROUP_OFFSET: the destination has exactly the source's offsets of the topic; none if the source has none.
+    /// CLONE_GROUP_OFFSET: the destination has exactly the source's offsets of the topic, or keeps its own if the source has none.
     pub fn clone_group(&mut self, topic: &str, source: &str, destination: &str) -> Result<(), Refusal> {
         check_not_own(destination, topic)?;
         let Some(queues) = self.queues(topic, source).cloned() else { return Ok(()) };

@@ -100,6 +100,11 @@ impl Refusal {
         Self::new(ResponseCode::ILLEGAL_OPERATION, "recall failed, timestamp invalid")
     }
 
+    /// A batch to the retry topic of a group.
+    pub fn batch_to_retry(topic: &str) -> Self {
+        Self::illegal(format!("batch request does not support retry group {topic}"))
+    }
+
     /// A message that the engine did not take.
     pub fn append(error: &AppendError) -> Self {
         match error {

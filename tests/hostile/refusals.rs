@@ -149,6 +149,7 @@ fn a_batch_that_lies_is_refused() {
 const SEND_REPLY_MESSAGE: i32 = 324;
 const SEND_REPLY_MESSAGE_V2: i32 = 325;
 const TIMERS: &str = "rmq_sys_wheel_timer";
+const SEND_BATCH_MESSAGE: i32 = 320;
 
 #[test]
 fn a_reply_goes_only_where_a_send_could_go() {
@@ -248,4 +249,21 @@ fn changes_from_another_host_are_refused() {
         "the same from the loopback address"
     );
     assert!(fs::read_to_string(broker.configuration()).unwrap().contains("fileReservedTime=7"));
+}
+
+#[test]
+fn a_batch_is_never_a_dead_letter() {
+    let _alone = alone();
+    let Some(cluster) = cluster(Settings::default()) else { return };
+    let mut connection = cluster.broker.connect();
+    let retry = "%RETRY%batching";
+    cluster.broker.create_topic(retry, 1);
+    // As often as no group tries: a message alone would be a dead letter.
+    for tries in ["0", "99"] {
+        let mut ext = Outgoing { topic: retry, queue: 0, properties: "", body: b"" }.ext();
+        ext.retain(|(key, _)| !["j", "m"].contains(key));
+        ext.extend([("j", tries.to_owned()), ("m", "true".to_owned())]);
+        refused(&connection.call(SEND_BATCH_MESSAGE, &ext, b"two, or what").unwrap(), &[13]);
+    }
+    goes_on(&mut connection);
 }

@@ -37,6 +37,15 @@ fn a_clock_that_is_set_forward_or_back_makes_nobody_wait_longer() {
     assert!(found.len() == 7 && found.values().all(|times| *times == 1), "{found:?}");
 }
 
+#[test]
+fn a_clock_that_is_set_back_keeps_no_topic_from_the_name_server() {
+    let shifted = Shifted::default();
+    let victim = Victim::start_shifted(At("nothing", 1), &[], &shifted);
+    shifted.by(-HOUR_MS);
+    // Waits for its route. A name server would drop a silent broker after two minutes, and be told of everything then.
+    victim.cluster.broker.create_topic("made_later", 1);
+}
+
 /// So many, each behind the one before it by a level, would take longer than anybody waits.
 const MANY: usize = 24;
 

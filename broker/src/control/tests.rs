@@ -123,7 +123,7 @@ fn a_group_that_is_silenced_is_no_longer_told() {
     let mut config = SubscriptionGroupConfig::new("g");
     config.notify_consumer_ids_changed_enable = false;
     assert_eq!(control.update_group(config, 1).unwrap().groups.len(), 1);
-    assert_eq!(control.members.closed(ConnId(2)).notices, []);
+    assert_eq!(control.members.unregister(ConnId(2), None, Some("g")).notices, []);
 }
 
 #[test]

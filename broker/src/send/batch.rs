@@ -53,7 +53,7 @@ pub(super) fn append_batch(
         return Err(Refusal::illegal(format!("message topic length too long {}", topic.len())).into());
     }
     if names::is_retry(&topic) {
-        return Err(Refusal::illegal(format!("batch request does not support retry group {topic}")).into());
+        return Err(Refusal::batch_to_retry(&topic).into());
     }
     let body = frame.body();
     if body.len() > settings.message_max {

@@ -30,6 +30,7 @@ pub(super) fn place_retry(
     ringmq_rt::spawn("send to a retry topic", async move {
         let asked = header.max_reconsume_times;
         match retry::redirect(&node, &name, version, header.reconsume_times, asked).await {
+            Ok(Some(_)) if header.batch => refuse(&node, to, &Refusal::batch_to_retry(&name)),
             Ok(Some(dead_letters)) => store_dead_letter(&node, &conn, to, &dead_letters, &header, &frame).await,
             Ok(None) => {
                 let topic = node.topics.borrow().get(&name).cloned();

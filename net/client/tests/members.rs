@@ -297,6 +297,9 @@ fn an_orderly_queue_that_was_another_members_is_read_on_from_where_that_one_got_
     consumer.shutdown().unwrap();
 }
 
+/// As many as are told at a time.
+const BROKERS: usize = 8;
+
 #[test]
 fn brokers_get_their_heartbeats_side_by_side() {
     let told = Arc::new((Mutex::new(0), Condvar::new()));
@@ -305,20 +308,21 @@ fn brokers_get_their_heartbeats_side_by_side() {
         let (told, is_late) = (Arc::clone(&told), Arc::clone(&is_late));
         serve(move |request, _| {
             if request.code == 34 {
-                // Longer than one heartbeat may take, which is 3 s.
+                // Longer than one heartbeat may take, which is 3 s, and shorter than all of them would take two at a time.
                 let (count, changed) = &*told;
                 let mut count = count.lock().unwrap();
                 *count += 1;
                 changed.notify_all();
                 let patience = Duration::from_secs(5);
-                let waited = changed.wait_timeout_while(count, patience, |count| *count < 3).unwrap();
+                let waited = changed.wait_timeout_while(count, patience, |count| *count < BROKERS).unwrap();
                 is_late.fetch_or(waited.1.timed_out(), Ordering::SeqCst);
             }
             answer(request, 0, &[], "")
         })
     };
-    let brokers = [broker(), broker(), broker()];
-    let names = names(&[("a", &brokers[0]), ("b", &brokers[1]), ("c", &brokers[2])]);
+    let brokers: Vec<(String, String)> = (0..BROKERS).map(|at| (format!("broker-{at}"), broker())).collect();
+    let brokers: Vec<(&str, &str)> = brokers.iter().map(|(name, addr)| (name.as_str(), addr.as_str())).collect();
+    let names = names(&brokers);
     let consumer = PullConsumer::new(ConsumerOptions::new("CG"), names).unwrap();
     consumer.subscribe("T", "*").unwrap();
     assert!(!is_late.load(Ordering::SeqCst));
