@@ -35,16 +35,19 @@ pub struct Admin {
 }
 
 impl Admin {
+    /// Calls over those connections, to brokers that those name servers know; each may take 5 s.
     pub fn new(remoting: Remoting, names: NameServers) -> Admin {
         Admin { remoting, names, timeout: TIMEOUT }
     }
 
+    /// The same with another time for each call.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Admin {
         self.timeout = timeout;
         self
     }
 
+    /// The name servers that it asks.
     pub fn names(&self) -> &NameServers {
         &self.names
     }

@@ -16,8 +16,11 @@ use crate::error::Disconnect;
 /// What to ask: the code, the ext fields in their order, the body.
 #[derive(Debug, Clone)]
 pub struct Request {
+    /// What is asked.
     pub code: RequestCode,
+    /// The fields of the header, in their order.
     pub ext: Vec<(String, String)>,
+    /// The bytes behind the header; their meaning is the code's.
     pub body: Vec<u8>,
 }
 
@@ -52,7 +55,9 @@ impl Request {
 /// A received command with its body.
 #[derive(Debug, Clone)]
 pub struct Received {
+    /// The header.
     pub command: Command,
+    /// The bytes behind the header; their meaning is the code's.
     pub body: Vec<u8>,
 }
 
@@ -76,8 +81,11 @@ impl Received {
 /// What a client answers when a server asks it something.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
+    /// SUCCESS, or why not.
     pub code: ResponseCode,
+    /// What people read of it.
     pub remark: Option<String>,
+    /// The bytes behind the header; their meaning is the code's.
     pub body: Vec<u8>,
 }
 

@@ -17,15 +17,19 @@ use crate::message::ReceivedMessage;
 use crate::pull::{Pull, PullOutcome};
 use crate::route::NameServers;
 
+/// How a pull consumer consumes.
 #[derive(Debug, Clone)]
 pub struct ConsumerOptions {
+    /// The consumer group, whose offsets brokers keep.
     pub group: String,
     /// For calls that are not held.
     pub timeout: Duration,
+    /// How connections are made.
     pub connection: Options,
 }
 
 impl ConsumerOptions {
+    /// 5 s for a call.
     pub fn new(group: impl Into<String>) -> ConsumerOptions {
         ConsumerOptions { group: group.into(), timeout: Duration::from_secs(5), connection: Options::default() }
     }
@@ -43,6 +47,10 @@ pub struct PullConsumer {
 }
 
 impl PullConsumer {
+    /// A member of the group that takes part in no topic yet. No server is asked before it does.
+    ///
+    /// # Errors
+    /// The name of the group, or no more threads.
     pub fn new(options: ConsumerOptions, name_servers: NameServers) -> Result<PullConsumer> {
         let manner =
             Manner { kind: ConsumeType::Actively, model: MessageModel::Clustering, from: ConsumeFromWhere::LastOffset };
@@ -51,10 +59,12 @@ impl PullConsumer {
         Ok(PullConsumer { member, positions: Mutex::default() })
     }
 
+    /// Who this client is to brokers: address, process and a number of its own.
     pub fn client_id(&self) -> &str {
         self.member.client_id()
     }
 
+    /// The consumer group.
     pub fn group(&self) -> &str {
         &self.member.group
     }

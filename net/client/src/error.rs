@@ -20,6 +20,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a call has no result. The text says all of it: there is no source below it to be printed once more.
 #[derive(Debug, Error)]
+#[expect(missing_docs, reason = "the text of each says what it is, and names its fields")]
 pub enum Error {
     /// The address is not `host:port`, or its host has no address.
     #[error("{addr} is not an address that can be reached: {reason}")]
@@ -98,6 +99,7 @@ pub enum Error {
 
 /// What a route was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[expect(missing_docs, reason = "the text of each says what it is, and names its fields")]
 pub enum Ability {
     #[error("take messages")]
     Write,
@@ -109,6 +111,7 @@ pub enum Ability {
 
 /// Why a message is refused before it leaves.
 #[derive(Debug, Error)]
+#[expect(missing_docs, reason = "the text of each says what it is, and names its fields")]
 pub enum MessageFault {
     #[error("its body is empty")]
     EmptyBody,
@@ -130,6 +133,7 @@ pub enum MessageFault {
 
 /// Why a consumer's options make no sense.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[expect(missing_docs, reason = "the text of each says what it is, and names its fields")]
 pub enum ConsumerFault {
     #[error("it subscribes to no topic")]
     NoSubscription,
@@ -141,6 +145,7 @@ pub enum ConsumerFault {
 
 /// How a connection ended.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[expect(missing_docs, reason = "the text of each says what it is, and names its fields")]
 pub enum Disconnect {
     #[error("the server closed it")]
     Closed,
@@ -156,6 +161,7 @@ pub enum Disconnect {
 
 /// What a reply lacks.
 #[derive(Debug, Error)]
+#[expect(missing_docs, reason = "the text of each says what it is, and names its fields")]
 pub enum BadReply {
     #[error("the field {0} is missing or not a number")]
     Field(&'static str),

@@ -21,6 +21,7 @@ impl Filter {
         Filter::Tags(SUB_ALL.to_owned())
     }
 
+    /// What an SQL92 expression over properties lets through. Brokers need `enablePropertyFilter=true` for it.
     pub fn sql(expression: impl Into<String>) -> Filter {
         Filter::Sql(expression.into())
     }

@@ -83,6 +83,7 @@
 //! built on those. Bytes and their meaning are `ringmq-protocol`'s.
 
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
 pub mod admin;
 pub mod conn;

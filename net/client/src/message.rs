@@ -18,7 +18,9 @@ const UNPACKED_MAX: usize = 64 * 1024 * 1024;
 /// A message to be sent.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Message {
+    /// Its topic.
     pub topic: String,
+    /// What it carries.
     pub body: Vec<u8>,
     /// At most one tag; it is never split.
     pub tag: Option<String>,
@@ -37,6 +39,7 @@ pub struct Message {
 }
 
 impl Message {
+    /// A message without tag, keys and delay, whose sender wants to know that it is stored.
     pub fn new(topic: impl Into<String>, body: impl Into<Vec<u8>>) -> Message {
         Message { topic: topic.into(), body: body.into(), wait_store: true, ..Message::default() }
     }
@@ -127,6 +130,7 @@ impl MessageBuilder {
         self
     }
 
+    /// A number of the application's own.
     pub fn flag(mut self, flag: i32) -> MessageBuilder {
         self.message.flag = flag;
         self
@@ -166,22 +170,34 @@ pub const BODY_MAX: usize = BODY_MAX_DEFAULT;
 /// A message that was received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReceivedMessage {
+    /// Its topic.
     pub topic: String,
+    /// The broker that has it.
     pub broker_name: String,
+    /// Its queue there.
     pub queue_id: i32,
+    /// Its place in the queue, counted from 0.
     pub queue_offset: i64,
     /// Byte address in the broker's commit log.
     pub position: i64,
+    /// What it carries.
     pub body: Vec<u8>,
     /// The body is as it was stored, because it is compressed in a way that this client cannot undo. One such message
     /// must not keep a reader from those behind it.
     pub packed: bool,
+    /// A number of its sender's.
     pub flag: i32,
+    /// RocketMQ's flags: how the body is packed, the kind of transaction, the form of the addresses.
     pub sys_flag: i32,
+    /// When it was made, by its sender's clock, in ms since 1970.
     pub born_timestamp: i64,
+    /// From where it came.
     pub born_host: SocketAddr,
+    /// When it was stored, by the broker's clock, in ms since 1970.
     pub store_timestamp: i64,
+    /// The broker's address.
     pub store_host: SocketAddr,
+    /// How often it was handed back before.
     pub reconsume_times: i32,
     /// All properties, the system's included, as the record has them.
     pub properties: Vec<(String, String)>,
@@ -251,6 +267,7 @@ impl ReceivedMessage {
         self.properties.iter().rev().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
     }
 
+    /// Its tag.
     pub fn tag(&self) -> Option<&str> {
         self.property(properties::TAGS)
     }

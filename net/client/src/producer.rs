@@ -53,6 +53,10 @@ pub struct Producer {
 }
 
 impl Producer {
+    /// No server is asked before something is sent.
+    ///
+    /// # Errors
+    /// The name of the group, or no more threads.
     pub fn new(options: ProducerOptions, name_servers: NameServers) -> Result<Producer> {
         Producer::open(options, name_servers, None)
     }
@@ -86,6 +90,7 @@ impl Producer {
         Ok(Producer { flights: Mutex::default(), sending, waiting })
     }
 
+    /// Who this client is to brokers: address, process and a number of its own.
     pub fn client_id(&self) -> &str {
         &self.sending.session.identity.client_id
     }

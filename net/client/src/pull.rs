@@ -9,6 +9,7 @@ use crate::message::ReceivedMessage;
 /// Why a pull brought what it brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PullStatus {
+    /// There are messages.
     Found,
     /// Nothing behind this offset yet.
     NoNew,
@@ -18,14 +19,18 @@ pub enum PullStatus {
     OffsetMoved,
 }
 
+/// What a pull brought, and where to go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PullOutcome {
+    /// Whether there are messages, or why not.
     pub status: PullStatus,
     /// Those that match the subscription, in the order of the queue.
     pub messages: Vec<ReceivedMessage>,
     /// Where to go on.
     pub next_offset: i64,
+    /// The queue's first message that there still is.
     pub min_offset: i64,
+    /// Behind the queue's last message.
     pub max_offset: i64,
     /// The broker id to read from next: 0 is the master.
     pub suggested_broker_id: i64,
@@ -34,8 +39,11 @@ pub struct PullOutcome {
 /// What to pull.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pull {
+    /// The queue to read.
     pub queue: MessageQueue,
+    /// The first message that is wanted.
     pub offset: i64,
+    /// How many messages at most; brokers give no more than their own limit, 32 unless configured.
     pub messages_max: i32,
     /// How long the broker may wait for a message when there is none; `None`: it answers at once.
     pub hold: Option<Duration>,

@@ -159,10 +159,12 @@ impl PushConsumer {
         Ok(consumer)
     }
 
+    /// Who this client is to brokers and in its group: address, process and a number of its own.
     pub fn client_id(&self) -> &str {
         self.shared.member.client_id()
     }
 
+    /// The consumer group.
     pub fn group(&self) -> &str {
         &self.shared.options.group
     }

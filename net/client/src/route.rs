@@ -27,11 +27,14 @@ const MASTER: i64 = 0;
 /// The route of one topic.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Route {
+    /// The topic.
     pub topic: String,
+    /// Its queues and their brokers, as a name server told them.
     pub data: TopicRouteData,
 }
 
 impl Route {
+    /// The route of that topic.
     pub fn new(topic: &str, data: TopicRouteData) -> Route {
         Route { topic: topic.to_owned(), data }
     }
@@ -138,10 +141,12 @@ impl QueuePicker {
             .or_else(|| in_turn().next())
     }
 
+    /// The broker is passed over for a time.
     pub fn failed(&mut self, broker_name: &str, now: Instant) {
         self.avoided.insert(broker_name.to_owned(), now + AVOID_FOR);
     }
 
+    /// The broker is passed over no more.
     pub fn succeeded(&mut self, broker_name: &str) {
         self.avoided.remove(broker_name);
     }

@@ -26,10 +26,12 @@ impl Asked {
         self.channel.addr()
     }
 
+    /// What the server asks.
     pub fn received(&self) -> &Received {
         &self.received
     }
 
+    /// Answers it. A server that wants no answer gets none; one that cannot be reached any more is passed over.
     pub fn answer(mut self, reply: &Reply) {
         self.is_answered = true;
         self.channel.answer(&self.received, reply);

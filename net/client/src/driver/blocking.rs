@@ -73,6 +73,7 @@ impl Default for Remoting {
 }
 
 impl Remoting {
+    /// Without connections yet; what servers ask is not listened to.
     pub fn new(options: Options) -> Remoting {
         Remoting::of(options, None)
     }

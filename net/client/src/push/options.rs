@@ -28,7 +28,10 @@ pub enum Model {
     Clustering,
     /// Every member gets every message, and none comes again. How far this one has got is kept in a file, which no
     /// other consumer may use.
-    Broadcasting { offsets: PathBuf },
+    Broadcasting {
+        /// The file.
+        offsets: PathBuf,
+    },
 }
 
 /// Where a queue begins that the group has not got an offset for. Queues that still have their very first message begin
@@ -46,10 +49,13 @@ pub enum StartAt {
 /// How a push consumer consumes. The defaults are those of RocketMQ's Java client.
 #[derive(Debug, Clone)]
 pub struct PushOptions {
+    /// The consumer group, whose members share the queues.
     pub group: String,
     /// Topics and what is wanted of them.
     pub subscriptions: Vec<(String, Filter)>,
+    /// Who of the group gets a message.
     pub model: Model,
+    /// Where a queue begins that the group is new to.
     pub start_at: StartAt,
     /// Threads that call the listener.
     pub threads: usize,
@@ -69,10 +75,12 @@ pub struct PushOptions {
     pub suspend: Duration,
     /// For calls that are not held.
     pub timeout: Duration,
+    /// How connections are made.
     pub connection: Options,
 }
 
 impl PushOptions {
+    /// Clustering, from the last message on, with 20 threads, and no topic yet.
     pub fn new(group: impl Into<String>) -> PushOptions {
         PushOptions {
             group: group.into(),

@@ -58,6 +58,7 @@ impl Routes {
         Ok(Routes { shared, wake })
     }
 
+    /// The name servers that it asks.
     pub fn names(&self) -> &NameServers {
         &self.shared.names
     }

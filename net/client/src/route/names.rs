@@ -37,6 +37,7 @@ impl NameServers {
         NameServers { addrs: Arc::new([]), turn: Arc::default() }
     }
 
+    /// Their addresses, in the order in which they were given.
     pub fn addrs(&self) -> &[String] {
         &self.addrs
     }
