@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+#[path = "served/record.rs"]
+mod record;
 #[expect(dead_code, reason = "each test program uses its own part of the played server")]
 mod served;
 
@@ -17,8 +19,6 @@ use ringmq_client::{
     PushConsumer, PushOptions, ReceivedMessage, Remoting, TopicConfig, TransactionProducer, TransactionState,
 };
 use ringmq_protocol::command::Command;
-use ringmq_protocol::host::Host;
-use ringmq_protocol::message::RecordSpec;
 use serde_json::{Value, json};
 use served::{Served, reply_to};
 
@@ -125,25 +125,8 @@ fn is_pull_of_topic(request: &Command) -> bool {
 }
 
 fn first_message(request: &Command) -> Served {
-    let host = Host::new([127, 0, 0, 1].into(), 10911);
-    let spec = RecordSpec {
-        topic: "T",
-        queue_id: 0,
-        flag: 0,
-        sys_flag: 0,
-        born_timestamp: 1,
-        born_host: host,
-        store_host: host,
-        reconsume_times: 0,
-        prepared_offset: 0,
-        body: &[b"zero"],
-        body_max: 1 << 20,
-        properties: &[],
-    };
-    let mut bytes = vec![0; spec.encoded_len().unwrap()];
-    spec.encode_into(&mut bytes, 0, 0, 2).unwrap();
     let ext = [("nextBeginOffset", 1), ("minOffset", 0), ("maxOffset", 1), ("suggestWhichBrokerId", 0)];
-    answer(request, 0, &ext, bytes)
+    answer(request, 0, &ext, record::record(0, &[], b"zero"))
 }
 
 fn options() -> PushOptions {

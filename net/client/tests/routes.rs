@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+#[path = "served/record.rs"]
+mod record;
 #[expect(dead_code, reason = "other tests use all of it")]
 mod served;
 
@@ -15,8 +17,6 @@ use std::time::Duration;
 
 use ringmq_client::{ConsumerOptions, Message, NameServers, Producer, ProducerOptions, PullConsumer, TailStart, tail};
 use ringmq_protocol::command::Command;
-use ringmq_protocol::host::Host;
-use ringmq_protocol::message::RecordSpec;
 use served::{Served, reply_to};
 
 const SEND: i32 = 310;
@@ -106,27 +106,10 @@ fn broker_that_hangs_up_once(lost: impl Fn() + Send + 'static) -> String {
             Served::HangUp
         }
         (PULL, Some("0")) => {
-            let host = Host::new([127, 0, 0, 1].into(), 10911);
-            let spec = RecordSpec {
-                topic: "T",
-                queue_id: 0,
-                flag: 0,
-                sys_flag: 0,
-                born_timestamp: 1,
-                born_host: host,
-                store_host: host,
-                reconsume_times: 0,
-                prepared_offset: 0,
-                body: &[b"tea"],
-                body_max: 1 << 20,
-                properties: &[],
-            };
-            let mut record = vec![0; spec.encoded_len().unwrap()];
-            spec.encode_into(&mut record, 0, 0, 2).unwrap();
             let ends = [("nextBeginOffset", "1"), ("minOffset", "0"), ("maxOffset", "1")];
             let ext = [&ends[..], &[("suggestWhichBrokerId", "0")]].concat();
             let Served::Answer(reply, _) = answer(request, 0, &ext) else { unreachable!() };
-            Served::Answer(reply, record)
+            Served::Answer(reply, record::record(0, &[], b"tea"))
         }
         (PULL, _) => Served::Silence,
         _ => answer(request, 0, &[("offset", "0")]),

@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+#[path = "served/record.rs"]
+mod record;
 mod served;
 
 use std::net::{TcpListener, TcpStream};
@@ -22,8 +24,7 @@ use ringmq_client::{
 use ringmq_protocol::code::{RequestCode, ResponseCode};
 use ringmq_protocol::command::Command;
 use ringmq_protocol::compress::inflate;
-use ringmq_protocol::host::Host;
-use ringmq_protocol::message::{Property, RecordSpec};
+use ringmq_protocol::message::Property;
 use ringmq_protocol::properties;
 use served::{Served, reply_to};
 
@@ -362,24 +363,7 @@ fn a_producer_is_announced_and_leaves() {
 }
 
 fn record(offset: i64, tag: &str, body: &[u8]) -> Vec<u8> {
-    let host = Host::new([127, 0, 0, 1].into(), 10911);
-    let spec = RecordSpec {
-        topic: "T",
-        queue_id: 0,
-        flag: 0,
-        sys_flag: 0,
-        born_timestamp: 1,
-        born_host: host,
-        store_host: host,
-        reconsume_times: 0,
-        prepared_offset: 0,
-        body: &[body],
-        body_max: 1 << 20,
-        properties: &[Property::Pair("TAGS", tag)],
-    };
-    let mut bytes = vec![0; spec.encoded_len().unwrap()];
-    spec.encode_into(&mut bytes, offset, 100 * offset, 2).unwrap();
-    bytes
+    record::record(offset, &[Property::Pair("TAGS", tag)], body)
 }
 
 fn pulled(code: i32, next: i64, body: Vec<u8>) -> Play {
