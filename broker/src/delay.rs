@@ -26,10 +26,8 @@ use crate::log::Log;
 use crate::mail::Mail;
 use crate::message::Message;
 use crate::node::{CONTROL, Node};
+use crate::own_group;
 use crate::put::{self, PutError};
-
-/// The group under which the progress of the deliveries is kept.
-pub use crate::own_group::LEVELS as GROUP;
 
 /// Messages that are read, delivered and waited for together.
 const BATCH_MESSAGES: usize = 128;
@@ -273,7 +271,7 @@ impl LevelQueue {
 
     fn note(&self) {
         let commit = Mail::Progress {
-            group: GROUP.into(),
+            group: own_group::LEVELS.into(),
             topic: names::SCHEDULE_TOPIC.into(),
             queue_id: self.queue_id,
             offset: i64::try_from(self.at).unwrap_or(i64::MAX),

@@ -17,10 +17,10 @@ use ringmq_rt::time::{Instant, now, sleep};
 use ringmq_rt::wall_ms;
 
 use crate::control_shard::ControlShard;
-use crate::delay;
 use crate::detour::{Detour, Kept};
 use crate::limits::PARKED_SENDS_MAX;
 use crate::mail::{Ask, Told};
+use crate::own_group;
 use crate::refusal::Refusal;
 use crate::stats::{Flow, History, SAMPLE_PERIOD, Totals, WINDOWS};
 
@@ -121,7 +121,7 @@ async fn delay_levels(control: &ControlShard) -> Result<Vec<(i32, i64, i64)>, Re
                 Told::Queue(ends) => stored += ends.max,
                 other => return Err(other.unexpected()),
             }
-            delivered += control.tables.borrow().offsets.stored(delay::GROUP, topic, queue_id).unwrap_or(0);
+            delivered += control.tables.borrow().offsets.stored(own_group::LEVELS, topic, queue_id).unwrap_or(0);
         }
         if stored > 0 {
             levels.push((level, delivered, stored));

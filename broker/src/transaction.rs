@@ -30,10 +30,8 @@ use crate::detour::own_queue;
 use crate::log::Log;
 use crate::message::Message;
 use crate::node::Node;
+use crate::own_group;
 use crate::settings::Settings;
-
-/// The group under which the progress through halves and marks is kept.
-pub use crate::own_group::TRANSACTIONS as GROUP;
 
 /// The tag of a mark.
 const MARK_TAG: &str = "d";
@@ -272,7 +270,12 @@ fn note(node: &Rc<Node>, log: &Log) {
     let places = [(names::TRANS_HALF_TOPIC, halves, half), (names::TRANS_OP_HALF_TOPIC, marks, mark)];
     for (topic, queue_id, offset) in places {
         let offset = i64::try_from(offset).unwrap_or(i64::MAX);
-        let commit = crate::mail::Mail::Progress { group: GROUP.into(), topic: topic.into(), queue_id, offset };
+        let commit = crate::mail::Mail::Progress {
+            group: own_group::TRANSACTIONS.into(),
+            topic: topic.into(),
+            queue_id,
+            offset,
+        };
         node.tell(crate::node::CONTROL, commit);
     }
 }

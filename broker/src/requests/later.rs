@@ -15,14 +15,14 @@ use crate::control_shard::ControlShard;
 use crate::mail::Ask;
 use crate::message::Message;
 use crate::refusal::Refusal;
-use crate::{delay, query};
+use crate::{own_group, query};
 
 /// GET_ALL_DELAY_OFFSET: messages delivered, by level.
 pub(super) fn delay_offsets(control: &ControlShard) -> Outcome {
     let tables = control.tables.borrow();
     let shards = i32::from(control.node.log_shards());
     let mut levels: BTreeMap<i32, i64> = BTreeMap::new();
-    for (queue, offset) in tables.offsets.queues(names::SCHEDULE_TOPIC, delay::GROUP).into_iter().flatten() {
+    for (queue, offset) in tables.offsets.queues(names::SCHEDULE_TOPIC, own_group::LEVELS).into_iter().flatten() {
         // Each log shard has a queue of each level.
         *levels.entry(queue / shards + 1).or_default() += offset;
     }

@@ -7,8 +7,8 @@ use std::rc::Rc;
 
 use super::unread::{Pair, firsts};
 use crate::control_shard::ControlShard;
-use crate::delay;
 use crate::limits::UNREAD_LINES_MAX;
+use crate::own_group;
 
 /// Looks of retention after which the groups are looked at again while the same segments are the next to go.
 const LOOKS_APART: u32 = 6;
@@ -111,7 +111,7 @@ async fn unread(control: &Rc<ControlShard>, topic: &str) -> Option<Vec<(Box<str>
     let tables = control.tables.borrow();
     let mut found = Vec::new();
     // The broker's own reader of the delay levels has what it needs kept.
-    for (group, queues) in tables.offsets.of_topic(topic).filter(|(group, _)| *group != delay::GROUP) {
+    for (group, queues) in tables.offsets.of_topic(topic).filter(|(group, _)| *group != own_group::LEVELS) {
         let messages = queues.iter().filter_map(|(queue, &committed)| {
             let (first, behind) = (*firsts.get(queue)?, *behind.get(queue)?);
             u64::try_from(behind - committed.max(first)).ok()

@@ -7,9 +7,9 @@ use std::rc::Rc;
 use ringmq_rt::time::sleep;
 
 use crate::control_shard::ControlShard;
-use crate::delay;
 use crate::limits::{FIRSTS_PER_ASK, UNREAD_LINES_MAX};
 use crate::mail::{Ask, Told};
+use crate::own_group;
 use crate::retention::ahead::Near;
 use crate::runtime_info;
 
@@ -95,7 +95,7 @@ async fn look(control: &Rc<ControlShard>, counts: bool) {
         let tables = control.tables.borrow();
         let mut unread = control.unread.borrow_mut();
         // The broker's own reader of the delay levels counts what it loses by itself.
-        for (group, queues) in tables.offsets.of_topic(&topic).filter(|(group, _)| *group != delay::GROUP) {
+        for (group, queues) in tables.offsets.of_topic(&topic).filter(|(group, _)| *group != own_group::LEVELS) {
             let known = unread.is_known(&topic, group);
             let (topic, group) = (&*topic, group);
             let lost = queues.iter().filter_map(|(&queue_id, &committed)| {
