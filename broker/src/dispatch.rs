@@ -28,6 +28,13 @@ enum Handler {
     },
 }
 
+impl Handler {
+    /// Whether there is nothing to do for a request that wants no answer.
+    fn only_answers(self) -> bool {
+        matches!(self, Self::Pull | Self::Query | Self::Find)
+    }
+}
+
 /// Every code that is served. A code that is not here is refused.
 fn handler(code: RequestCode) -> Option<Handler> {
     const MEMBER: Handler = Handler::Control { admin: false };
@@ -100,6 +107,10 @@ impl Service for Node {
         }
         let request = RequestCode(view.code);
         match handler(request) {
+            // Nobody waits for it, so nothing would slow whoever asks again and again.
+            Some(handler) if to.oneway && handler.only_answers() => {
+                tracing::debug!(peer = %conn.peer(), code = view.code, "passed over a question that wants no answer");
+            }
             Some(Handler::Send) => send::request(&self, conn, view, frame),
             Some(Handler::Pull) => pull::request(&self, conn, view, frame),
             Some(Handler::Query) => query::request(&self, conn, view, frame),

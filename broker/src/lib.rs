@@ -10,7 +10,7 @@
 //! the data plane on every executor, [`filter`] is what a pull wants of a queue, [`detour`] says where a message is kept that is not
 //! to be seen yet, [`delay`] and [`timer`] deliver what is due, from where [`progress`] says ([`own_group`] names whose it is), [`transaction`] ends and checks halves, [`retry`] takes messages back,
 //! [`put`] stores the broker's own [`message`]s, [`log`] keeps who waits on a log shard, [`deferred`] the pulls of slow
-//! readers, [`retention`] drops what is old, [`moved`] tells of readers that come too late, [`reset`] the offsets that groups have not heard of yet, [`client_call`] asks clients, [`requests`] serves the
+//! readers, [`underway`] admits the requests that nothing else bounds, [`retention`] drops what is old, [`moved`] tells of readers that come too late, [`reset`] the offsets that groups have not heard of yet, [`client_call`] asks clients, [`requests`] serves the
 //! control plane, [`look`] looks at many queues for it, [`control_shard`] carries out what the tables decide, [`stats`] and
 //! [`traffic`] count and [`runtime_info`] tells, [`announce`] talks to name servers, [`mail`] is all that shards say to each
 //! other, [`node`] is one executor's part, and [`start`] boots and stops it all.
@@ -60,3 +60,4 @@ pub mod timer;
 pub mod topic;
 pub mod traffic;
 pub mod transaction;
+pub mod underway;

@@ -79,11 +79,22 @@ pub const LOG_BUFFERS_SPARE: usize = 96 * 1024 * 1024;
 /// Bytes of records in the answer to a query by key, and of those that one log gives to it: older ones are left out.
 pub const QUERY_BYTES_MAX: u64 = (ringmq_protocol::frame::FRAME_MAX - 64 * 1024) as u64;
 
-/// Sends that wait until a log shard takes messages again: a further one is answered SYSTEM_BUSY at once.
+/// Sends, and requests that have the broker store a message of its own, that wait until a log shard takes messages again: a
+/// further one is answered SYSTEM_BUSY at once.
 pub const PARKED_SENDS_MAX: usize = 65_536;
 
-/// Bytes of such sends: a further one is answered SYSTEM_BUSY at once, unless it is the only one.
+/// Bytes of their messages: a further one is answered SYSTEM_BUSY at once, unless it is the only one.
 pub const PARKED_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Requests under way on one executor that may wait for a disk and do not slow their connection, or hold a message meanwhile:
+/// a further one is answered SYSTEM_BUSY at once, or dropped if it is one-way.
+pub const UNDER_WAY_MAX: usize = 65_536;
+
+/// Bytes of the messages that they hold: one that would exceed it is treated as above, unless it is the only one that holds any.
+pub const UNDER_WAY_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Messages that are read for such requests at a time, by one executor, before their bytes can be counted: further reads wait.
+pub const UNDER_WAY_READS_MAX: usize = 16;
 
 /// Transactions of one log shard that are not ended: a further half is answered SYSTEM_BUSY.
 pub const HALVES_MAX: usize = 1_000_000;

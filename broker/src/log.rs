@@ -1,5 +1,7 @@
-//! A log shard as the broker uses it: the senders that wait for their flush, and the pulls that wait for a message.
-//! Both are bounded, both belong to the executor that runs the shard.
+//! A log shard as the broker uses it: the senders that wait for their flush, the pulls that wait for a message, and
+//! ([`line`]) what waits until the log takes messages again. All are bounded, all belong to the executor that runs the shard.
+
+mod line;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -11,11 +13,14 @@ use ringmq_engine::{FlushPolicy, Poisoned, Position, QueueId, Shard};
 use ringmq_protocol::code::ResponseCode;
 use ringmq_rt::sync::Event;
 use ringmq_rt::time::{Instant, now, sleep};
-use ringmq_rt::{spawn, step, yield_now};
+use ringmq_rt::{spawn, step};
 
-use crate::limits::{HELD_PULLS_MAX, PARKED_BYTES_MAX, PARKED_SENDS_MAX};
+use self::line::Line;
+use crate::limits::HELD_PULLS_MAX;
 use crate::mail::{PullJob, Sent};
+use crate::message::Message;
 use crate::node::{Node, log_frame_error};
+use crate::put::PutError;
 use crate::refusal::Refusal;
 use crate::send::Parked;
 use crate::timer::Timers;
@@ -90,10 +95,7 @@ pub struct Log {
     /// In the order of their ends, as the log grows.
     pending: RefCell<VecDeque<Pending>>,
     holds: RefCell<Holds>,
-    /// In the order of their arrival.
-    parked: RefCell<VecDeque<Box<Parked>>>,
-    parked_bytes: Cell<usize>,
-    has_parked: Event,
+    line: Line,
     /// Something waits that has a deadline.
     waits: Event,
     /// Who is told of each message in a queue, by topic and queue: the broker's own readers.
@@ -120,9 +122,6 @@ impl std::fmt::Debug for Floor {
     }
 }
 
-/// Sends that waited hold the core no longer than this before others have their turn.
-const UNPARK_TURN: Duration = Duration::from_millis(1);
-
 /// How finely deadlines of waiting senders and pulls are looked at.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -133,9 +132,7 @@ impl Log {
             shard,
             pending: RefCell::default(),
             holds: RefCell::default(),
-            parked: RefCell::default(),
-            parked_bytes: Cell::new(0),
-            has_parked: Event::new(),
+            line: Line::default(),
             waits: Event::new(),
             watchers: RefCell::default(),
             transactions: Transactions::default(),
@@ -146,7 +143,7 @@ impl Log {
             floors: RefCell::default(),
         });
         spawn("settle", settle(Rc::clone(node), Rc::clone(&log))).detach();
-        spawn("retry parked sends", retry_parked(Rc::clone(node), Rc::clone(&log))).detach();
+        spawn("the line of a log", line::serve(Rc::clone(node), Rc::clone(&log))).detach();
         spawn("deadlines", watch_deadlines(Rc::clone(node), Rc::clone(&log))).detach();
         log
     }
@@ -227,70 +224,37 @@ impl Log {
         pending.push_back(Pending { end, since: now(), waiting });
     }
 
-    /// Whether sends wait for the log; later ones wait behind them.
-    pub fn has_parked(&self) -> bool {
-        !self.parked.borrow().is_empty()
+    /// Whether something waits in the log's line; what comes later waits behind it.
+    pub fn has_line(&self) -> bool {
+        !self.line.is_empty()
     }
 
-    /// How many sends wait for the log, and how long the first of them has.
-    pub fn parked(&self, at: Instant) -> (usize, Duration) {
-        let parked = self.parked.borrow();
-        (parked.len(), parked.front().map_or(Duration::ZERO, |first| first.waited(at)))
+    /// How many wait in the log's line, and how long the first of them has.
+    pub fn waits_in_line(&self, at: Instant) -> (usize, Duration) {
+        self.line.waits(at)
     }
 
     /// Keeps a send until the log takes messages again.
     ///
     /// # Errors
-    /// The send itself, when too many wait already.
-    pub fn park(&self, send: Box<Parked>) -> Result<(), Box<Parked>> {
-        let mut parked = self.parked.borrow_mut();
-        let bytes = self.parked_bytes.get() + send.bytes();
-        if parked.len() >= PARKED_SENDS_MAX || (bytes > PARKED_BYTES_MAX && !parked.is_empty()) {
-            return Err(send);
-        }
-        self.parked_bytes.set(bytes);
-        parked.push_back(send);
-        self.has_parked.notify();
+    /// The send itself, and how many wait already, when those are too many.
+    pub fn park(&self, send: Box<Parked>) -> Result<(), (Box<Parked>, usize)> {
+        self.line.park(send)?;
         self.waits.notify();
         Ok(())
     }
 
-    /// Tries those that wait, in order, as far as the log takes them; true when the time was up before.
-    fn unpark(self: &Rc<Self>, node: &Rc<Node>) -> bool {
-        let begun = now();
-        loop {
-            let next = self.parked.borrow_mut().pop_front();
-            let Some(next) = next else { return false };
-            let bytes = next.bytes();
-            if let Some(still) = next.retry(node, self) {
-                self.parked.borrow_mut().push_front(still);
-                return false;
-            }
-            self.parked_bytes.set(self.parked_bytes.get().saturating_sub(bytes));
-            if now().since(begun) > UNPARK_TURN {
-                return true;
-            }
-        }
-    }
-
-    fn refuse_overdue(&self, node: &Rc<Node>, at: Instant) {
-        loop {
-            let overdue = {
-                let mut parked = self.parked.borrow_mut();
-                if parked.front().is_some_and(|p| p.waited(at) >= node.settings.send_wait_max) {
-                    parked.pop_front()
-                } else {
-                    None
-                }
-            };
-            match overdue {
-                Some(send) => {
-                    self.parked_bytes.set(self.parked_bytes.get().saturating_sub(send.bytes()));
-                    send.refuse_overdue(node);
-                }
-                None => return,
-            }
-        }
+    /// Has `append` append the messages, now or when it is their turn. It may be called several times, and nothing waits
+    /// between the call that is done and the return.
+    ///
+    /// # Errors
+    /// What `append` says, or that the messages may not wait, or no longer.
+    pub async fn append_in_line<T>(
+        &self,
+        messages: &mut [Message],
+        append: impl FnMut(&[Message]) -> Result<T, PutError>,
+    ) -> Result<T, PutError> {
+        self.line.append(self, messages, append).await
     }
 
     /// Keeps a pull until a message arrives or its time is up; false when too many wait already.
@@ -384,7 +348,7 @@ impl Log {
     }
 
     fn has_deadlines(&self) -> bool {
-        self.holds.borrow().count > 0 || !self.pending.borrow().is_empty() || self.has_parked()
+        self.holds.borrow().count > 0 || !self.pending.borrow().is_empty() || self.has_line()
     }
 }
 
@@ -408,21 +372,6 @@ async fn settle(node: Rc<Node>, log: Rc<Log>) {
     }
 }
 
-async fn retry_parked(node: Rc<Node>, log: Rc<Log>) {
-    loop {
-        if !log.has_parked() {
-            log.has_parked.wait().await;
-        }
-        // What may have made room since the last try wakes this.
-        while log.unpark(&node) {
-            yield_now().await;
-        }
-        let mut looked = false;
-        let again = || if log.has_parked() && !std::mem::replace(&mut looked, true) { None } else { Some(()) };
-        log.shard.progress().until(again).await;
-    }
-}
-
 async fn watch_deadlines(node: Rc<Node>, log: Rc<Log>) {
     loop {
         if !log.has_deadlines() {
@@ -431,7 +380,7 @@ async fn watch_deadlines(node: Rc<Node>, log: Rc<Log>) {
         sleep(TICK).await;
         let at = now();
         log.settle_late(&node, at);
-        log.refuse_overdue(&node, at);
+        log.line.refuse_overdue(&node, at);
         for held in log.take_due(at) {
             pull::expire(&node, held.job);
         }

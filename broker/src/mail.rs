@@ -15,7 +15,7 @@ use crate::filter::PullFilter;
 use crate::group_config::{Group, GroupChange};
 use crate::look::{Question, Seen};
 use crate::message::Message;
-use crate::put::Unfit;
+use crate::put::For;
 use crate::refusal::Refusal;
 use crate::requests::queue::EntryRange;
 use crate::reset::{GroupQueue, ResetChange};
@@ -169,7 +169,7 @@ pub enum Ask {
     /// To the control shard: a connection of a producer group, another one each time.
     Producer { group: Box<str> },
     /// To a log's shard: store these messages, in this order.
-    Put { log: u16, messages: Vec<Message>, unfit: Unfit },
+    Put { log: u16, messages: Vec<Message>, whose: For },
     /// To a log's shard: check a half again that was parked on it.
     BringBack { log: u16, half: Box<Message> },
     /// To every shard: drop the topic's messages.

@@ -109,6 +109,16 @@ impl Message {
         })
     }
 
+    /// Its bytes in memory, as far as it holds no others alive.
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>() + self.topic.len() + self.properties.len() + self.body.len()
+    }
+
+    /// Gives its body memory of its own: a slice of a log's buffer holds the whole buffer.
+    pub fn own_body(&mut self) {
+        self.body = self.body.detached();
+    }
+
     /// When a message of the timer topic is due, in milliseconds since 1970.
     pub fn due_ms(&self) -> Option<u64> {
         if self.topic == names::TIMER_TOPIC { self.number(properties::TIMER_OUT_MS) } else { None }

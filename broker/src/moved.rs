@@ -13,7 +13,7 @@ use ringmq_rt::{now, spawn, wall_ms};
 use crate::mail::PullJob;
 use crate::message::Message;
 use crate::node::Node;
-use crate::put;
+use crate::put::{self, For};
 
 /// Least time between two events of one executor.
 const PERIOD: Duration = Duration::from_millis(100);
@@ -41,7 +41,7 @@ pub fn tell(node: &Rc<Node>, job: &PullJob, next: QueueOffset) {
     event.set(properties::DELAY, "0");
     let node = Rc::clone(node);
     spawn("tell of a moved offset", async move {
-        if let Err(error) = put::put(&node, &topic, event).await {
+        if let Err(error) = put::put(&node, &topic, event, For::Client).await {
             tracing::warn!(%error, "the event of a moved offset is not stored");
         }
     })

@@ -31,6 +31,7 @@ use crate::stats::Served;
 use crate::subscription::SubscriptionCopy;
 use crate::topic::TopicCopy;
 use crate::traffic::Traffic;
+use crate::underway::{Admitted, Underway};
 use crate::{client_call, find, look, pull, put, query, send, stats, transaction};
 
 /// The executor that owns the control tables.
@@ -55,6 +56,7 @@ pub struct Node {
     asked: RefCell<Slab<Rc<Asked>>>,
     pub scratch: RefCell<Scratch>,
     pub deferred: Deferred,
+    pub underway: Rc<Underway>,
     next_pick: Cell<u32>,
     /// When the last event of a moved offset was told.
     pub moved_told: Cell<Option<Instant>>,
@@ -90,6 +92,7 @@ impl Node {
             asked: RefCell::default(),
             scratch: RefCell::default(),
             deferred: Deferred::default(),
+            underway: Rc::default(),
             next_pick: Cell::new(0),
             moved_told: Cell::new(None),
             traffic: Traffic::default(),
@@ -279,6 +282,14 @@ impl Node {
         });
     }
 
+    /// Admits a request that may wait and that nothing else bounds, with a message of so many bytes.
+    ///
+    /// # Errors
+    /// Too much is under way: the client is to slow down.
+    pub fn admit(&self, bytes: usize) -> Result<Admitted, Refusal> {
+        self.underway.admit(bytes).inspect_err(|_| self.served.put_refused())
+    }
+
     /// Gives a request up that is not answered.
     pub fn forget(&self, to: Answer) {
         if !to.oneway
@@ -362,7 +373,7 @@ impl Node {
                     None => Told::Failed("the broker is not ready".to_owned()),
                 },
                 Ask::Producer { group } => Told::Conn(node.control().and_then(|control| control.producer(&group))),
-                Ask::Put { log, messages, unfit } => put::asked(&node, log, &messages, unfit).await,
+                Ask::Put { log, messages, whose } => put::asked(&node, log, messages, whose).await,
                 Ask::BringBack { log, half } => transaction::bring_back(&node, log, *half).await,
                 Ask::Queue { log, topic, queue_id } => query::ends(&node, log, &topic, queue_id).await,
                 Ask::Firsts { log, topic, queues, ahead } => query::firsts(&node, log, &topic, &queues, ahead).await,

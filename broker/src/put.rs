@@ -1,13 +1,13 @@
-//! Putting the broker's own messages into a log. Unlike a client's send, which is refused when the log is busy for long,
-//! these wait: what they carry was promised to somebody. They return once the message is as safe as the broker promises.
+//! Putting the broker's own messages into a log. What a client asks for waits in the line of a busy log, as a send does, and
+//! is refused like one; what was promised to somebody waits as long as the log is busy. Either returns once the message is as
+//! safe as the broker promises.
 
-use std::borrow::Cow;
 use std::rc::Rc;
 
 use ringmq_engine::{AppendError, Poisoned, Ticket};
 use ringmq_protocol::message::RecordError;
 use ringmq_protocol::properties;
-use ringmq_rt::{step, wall_ms};
+use ringmq_rt::{Slice, step, wall_ms};
 
 use crate::log::Log;
 use crate::mail::{Ask, Told};
@@ -24,6 +24,9 @@ pub enum PutError {
     /// It may be stored, or not.
     #[error(transparent)]
     Poisoned(#[from] Poisoned),
+    /// It is for a client, and the log was busy for as long as that may wait. It is not stored.
+    #[error("{0}")]
+    Busy(Refusal),
     /// It is for the timers, which are past its time.
     #[error("it is due already")]
     Late,
@@ -37,15 +40,21 @@ impl PutError {
     pub fn is_final(&self) -> bool {
         matches!(self, Self::Append(error) if error.is_final())
     }
+
+    /// Whether the log takes nothing right now.
+    pub fn is_busy(&self) -> bool {
+        matches!(self, Self::Append(AppendError::Busy { .. }))
+    }
 }
 
-/// What becomes of a message that no log ever takes.
+/// For whom a message is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unfit {
-    /// Whoever has it stored is told.
-    Refused,
-    /// It is counted and told of in the log, and holds up no other: its sender was answered long ago.
-    GivenUp,
+pub enum For {
+    /// A client that asks for it now. It waits in the log's line, and is told what becomes of it.
+    Client,
+    /// Somebody to whom it was promised. It waits as long as the log is busy. One that no log ever takes is counted and told of
+    /// in the log, and holds up no other: its sender was answered long ago.
+    Promised,
 }
 
 impl From<PutError> for Refusal {
@@ -55,7 +64,7 @@ impl From<PutError> for Refusal {
             PutError::Poisoned(why) => Self::failed(format!("the message may not be stored: {why}")),
             // Only recalls are answered with it.
             PutError::Late => Self::recall_too_late(),
-            PutError::Elsewhere(refusal) => refusal,
+            PutError::Busy(refusal) | PutError::Elsewhere(refusal) => refusal,
         }
     }
 }
@@ -64,9 +73,9 @@ impl From<PutError> for Refusal {
 ///
 /// # Errors
 /// Why it is not stored, or may not be.
-pub async fn put(node: &Rc<Node>, topic: &Topic, message: Message) -> Result<Ticket, PutError> {
+pub async fn put(node: &Rc<Node>, topic: &Topic, message: Message, whose: For) -> Result<Ticket, PutError> {
     let log = topic.home(message.queue_id.max(0), node.log_shards());
-    let mut tickets = put_all(node, log, vec![message]).await?;
+    let mut tickets = put_all(node, log, vec![message], whose).await?;
     let lost = || PutError::Elsewhere(Refusal::failed("the message's shard did not say where it is"));
     tickets.pop().ok_or_else(lost)
 }
@@ -75,61 +84,56 @@ pub async fn put(node: &Rc<Node>, topic: &Topic, message: Message) -> Result<Tic
 ///
 /// # Errors
 /// Why one is not stored, or may not be.
-pub async fn put_all(node: &Rc<Node>, log: u16, messages: Vec<Message>) -> Result<Vec<Ticket>, PutError> {
-    put_on(node, log, messages, Unfit::Refused).await
+pub async fn put_all(node: &Rc<Node>, log: u16, messages: Vec<Message>, whose: For) -> Result<Vec<Ticket>, PutError> {
+    if let Some(log) = node.log(log) {
+        return put_here(node, &log, messages, whose).await;
+    }
+    match node.ask(node.executor_of(log), Ask::Put { log, messages, whose }).await {
+        Told::Put(tickets) => Ok(tickets),
+        other => Err(PutError::Elsewhere(other.unexpected())),
+    }
 }
 
-/// The same with messages that were kept for later and are due: one that no log takes is given up.
+/// The same with messages that were kept for later and are due.
 ///
 /// How many are stored.
 ///
 /// # Errors
 /// Why one is not stored now, or may not be.
 pub async fn release_all(node: &Rc<Node>, log: u16, messages: Vec<Message>) -> Result<u64, PutError> {
-    put_on(node, log, messages, Unfit::GivenUp).await.map(|tickets| tickets.len() as u64)
+    put_all(node, log, messages, For::Promised).await.map(|tickets| tickets.len() as u64)
 }
 
-async fn put_on(node: &Rc<Node>, log: u16, messages: Vec<Message>, unfit: Unfit) -> Result<Vec<Ticket>, PutError> {
-    if let Some(log) = node.log(log) {
-        return store_here(node, &log, &messages, unfit).await;
-    }
-    match node.ask(node.executor_of(log), Ask::Put { log, messages, unfit }).await {
-        Told::Put(tickets) => Ok(tickets),
-        other => Err(PutError::Elsewhere(other.unexpected())),
-    }
-}
-
-/// The same for a log of this executor.
+/// The same as [`put_all`] for a log of this executor.
 ///
 /// # Errors
 /// As [`put_all`].
-pub async fn put_here(node: &Node, log: &Log, messages: &[Message]) -> Result<Vec<Ticket>, PutError> {
-    store_here(node, log, messages, Unfit::Refused).await
-}
-
-async fn store_here(node: &Node, log: &Log, messages: &[Message], unfit: Unfit) -> Result<Vec<Ticket>, PutError> {
+pub async fn put_here(node: &Node, log: &Log, mut messages: Vec<Message>, whose: For) -> Result<Vec<Ticket>, PutError> {
     let mut tickets = Vec::with_capacity(messages.len());
-    for message in messages {
-        match append_one(node, log, message).await {
+    for message in &mut messages {
+        match append_one(node, log, message, whose).await {
             Ok(ticket) => tickets.push(ticket),
-            Err(error) if unfit == Unfit::GivenUp && error.is_final() => {
+            Err(error) if whose == For::Promised && error.is_final() => {
                 node.served.delayed_dropped(1);
                 let key = message.property(properties::UNIQ_KEY).unwrap_or_default();
                 tracing::error!(topic = message.topic, key, %error, "a message that was kept for later is not delivered: no log takes it");
             }
             Err(error) => return Err(error),
         }
+        // It is in the log; a flush may take long.
+        message.body = Slice::empty();
     }
     if let Some(last) = tickets.last() {
         log.safe(last.end).await?;
     }
-    for message in messages {
+    for message in &messages {
         step!("put_written:{}", message.topic);
     }
     Ok(tickets)
 }
 
-/// Appends messages to a log of this executor, and to `tickets` where each of them is; after an error those in front.
+/// Appends messages that were promised to a log of this executor, and to `tickets` where each of them is; after an error those
+/// in front.
 ///
 /// # Errors
 /// Why one is not appended.
@@ -140,36 +144,71 @@ pub async fn append_here(
     tickets: &mut Vec<Ticket>,
 ) -> Result<(), PutError> {
     for message in messages {
-        tickets.push(append_one(node, log, message).await?);
+        tickets.push(when_free(log, || try_append(node, log, message)).await?);
     }
     Ok(())
 }
 
-/// Appends one message. It loses what it can do without before it is refused for the length of its properties.
-async fn append_one(node: &Node, log: &Log, message: &Message) -> Result<Ticket, PutError> {
-    let host = node.settings.store_host;
-    let mut message = Cow::Borrowed(message);
-    loop {
-        // No await between this look and the append.
-        if message.due_ms().is_some_and(|due_ms| due_ms <= log.timers.now_ms()) {
-            return Err(PutError::Late);
-        }
-        let appended = message.with_draft(host, |draft| log.shard.append(draft, wall_ms()));
-        match appended {
-            Ok(ticket) => {
-                step!("put_appended:{}", message.topic);
-                if let Some(due_ms) = message.due_ms() {
-                    log.timers.appended(due_ms);
-                }
-                return Ok(ticket);
+async fn append_one(node: &Node, log: &Log, message: &mut Message, whose: For) -> Result<Ticket, PutError> {
+    let one = std::slice::from_mut(message);
+    in_time(node, log, one, whose, |messages| {
+        messages.iter().map(|message| try_append(node, log, message)).next().unwrap_or(Err(AppendError::Empty.into()))
+    })
+    .await
+}
+
+/// Has `append` append messages as soon as the log takes them and, for a client, it is their turn. Nothing waits between the
+/// append and the return.
+///
+/// # Errors
+/// What `append` says, or that a client's messages may not wait, or no longer.
+async fn in_time<T>(
+    node: &Node,
+    log: &Log,
+    messages: &mut [Message],
+    whose: For,
+    mut append: impl FnMut(&[Message]) -> Result<T, PutError>,
+) -> Result<T, PutError> {
+    match whose {
+        For::Client => {
+            let done = log.append_in_line(messages, append).await;
+            if matches!(done, Err(PutError::Busy(_))) {
+                node.served.put_refused();
             }
-            Err(AppendError::Busy { .. }) => log.progress().await,
-            Err(error @ AppendError::Record(RecordError::PropertiesTooLong(_))) => match message.without_asides() {
-                Some(less) => message = Cow::Owned(less),
-                None => return Err(error.into()),
-            },
-            Err(error) => return Err(error.into()),
+            done
         }
+        For::Promised => when_free(log, || append(messages)).await,
+    }
+}
+
+/// Has `append` try again whenever the log has moved, until the log is not busy.
+pub async fn when_free<T>(log: &Log, mut append: impl FnMut() -> Result<T, PutError>) -> Result<T, PutError> {
+    loop {
+        match append() {
+            Err(error) if error.is_busy() => log.progress().await,
+            done => return done,
+        }
+    }
+}
+
+/// Appends one message. It loses what it can do without before it is refused for the length of its properties.
+fn try_append(node: &Node, log: &Log, message: &Message) -> Result<Ticket, PutError> {
+    if message.due_ms().is_some_and(|due_ms| due_ms <= log.timers.now_ms()) {
+        return Err(PutError::Late);
+    }
+    match message.with_draft(node.settings.store_host, |draft| log.shard.append(draft, wall_ms())) {
+        Ok(ticket) => {
+            step!("put_appended:{}", message.topic);
+            if let Some(due_ms) = message.due_ms() {
+                log.timers.appended(due_ms);
+            }
+            Ok(ticket)
+        }
+        Err(error @ AppendError::Record(RecordError::PropertiesTooLong(_))) => match message.without_asides() {
+            Some(less) => try_append(node, log, &less),
+            None => Err(error.into()),
+        },
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -192,28 +231,26 @@ pub fn append_pair(node: &Node, log: &Log, first: &Message, second: &Message) ->
     }
 }
 
-/// The same, as soon as the log takes them. Nothing waits between the append and the return.
+/// The same for a client, as soon as the log takes them. Nothing waits between the append and the return.
 ///
 /// # Errors
 /// Why neither is appended.
-pub async fn append_pair_in_time(
+pub async fn append_pair_in_line(
     node: &Node,
     log: &Log,
-    first: &Message,
-    second: &Message,
-) -> Result<(Ticket, Ticket), AppendError> {
-    loop {
-        match append_pair(node, log, first, second) {
-            Err(AppendError::Busy { .. }) => log.progress().await,
-            done => return done,
-        }
-    }
+    pair: &mut [Message; 2],
+) -> Result<(Ticket, Ticket), PutError> {
+    in_time(node, log, pair, For::Client, |messages| match messages {
+        [first, second] => append_pair(node, log, first, second).map_err(PutError::from),
+        _ => Err(AppendError::Empty.into()),
+    })
+    .await
 }
 
 /// An [`Ask::Put`] from another shard.
-pub async fn asked(node: &Rc<Node>, log: u16, messages: &[Message], unfit: Unfit) -> Told {
+pub async fn asked(node: &Rc<Node>, log: u16, messages: Vec<Message>, whose: For) -> Told {
     let Some(log) = node.log(log) else { return Told::Failed(format!("log shard {log} is not open")) };
-    match store_here(node, &log, messages, unfit).await {
+    match put_here(node, &log, messages, whose).await {
         Ok(tickets) => Told::Put(tickets),
         Err(error) => Told::Refused(error.into()),
     }

@@ -5,6 +5,7 @@
 use ringmq_engine::AppendError;
 use ringmq_protocol::code::{ResponseCode, version};
 use std::fmt::Display;
+use std::time::Duration;
 
 /// The pointer that RocketMQ appends to the remarks that users meet first.
 const FURTHER_DETAILS: &str = "\nSee https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details.";
@@ -103,6 +104,28 @@ impl Refusal {
     /// A batch to the retry topic of a group.
     pub fn batch_to_retry(topic: &str) -> Self {
         Self::illegal(format!("batch request does not support retry group {topic}"))
+    }
+
+    /// What waited for its log, or for others that do, as long as it may. Nothing of it is stored.
+    pub fn overdue(waited: Duration) -> Self {
+        let ms = waited.as_millis();
+        let remark = format!(
+            "[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control for a while, period in queue: {ms}ms, the disk does not keep up"
+        );
+        Self::new(ResponseCode::SYSTEM_BUSY, remark)
+    }
+
+    /// So many wait for a log, or for what else takes its time, that there is no room for one more.
+    pub fn no_room_to_wait(waiting: usize) -> Self {
+        let remark = format!(
+            "[OVERLOAD]system busy, start flow control for a while, size of queue: {waiting}, the disk does not keep up"
+        );
+        Self::new(ResponseCode::SYSTEM_BUSY, remark)
+    }
+
+    /// Whether the same request may do later.
+    pub fn is_busy(&self) -> bool {
+        self.code == ResponseCode::SYSTEM_BUSY
     }
 
     /// A message that the engine did not take.

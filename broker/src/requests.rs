@@ -35,6 +35,7 @@ use crate::offset::{Beginning, OffsetTable};
 use crate::refusal::Refusal;
 use crate::reset::ResetChange;
 use crate::runtime_info;
+use crate::underway::Admitted;
 
 /// A successful answer.
 #[derive(Debug, Default)]
@@ -71,7 +72,10 @@ impl From<JsonError> for Refusal {
 pub async fn handle(control: Rc<ControlShard>, job: ControlJob) {
     let outcome = match HeaderView::parse(job.frame.head().serialize, job.frame.header()) {
         Ok(view) if is_reply(view.code) => return reply::push(&control, &job, &view).await,
-        Ok(view) => serve(&control, &job, &view).await,
+        Ok(view) => match admit(&control, &job, view.code) {
+            Ok(_admitted) => serve(&control, &job, &view).await,
+            Err(refusal) => Err(refusal),
+        },
         Err(error) => Err(error.into()),
     };
     answer(&control, job.to, outcome);
@@ -80,6 +84,16 @@ pub async fn handle(control: Rc<ControlShard>, job: ControlJob) {
 
 fn is_reply(code: i32) -> bool {
     [RequestCode::SEND_REPLY_MESSAGE, RequestCode::SEND_REPLY_MESSAGE_V2].contains(&RequestCode(code))
+}
+
+/// A one-way request may have to wait for a table's file, and nothing slows its connection meanwhile. Those that clients do send
+/// one-way, commits and unlocks, wait for nothing.
+fn admit(control: &ControlShard, job: &ControlJob, code: i32) -> Result<Option<Admitted>, Refusal> {
+    const AT_ONCE: [RequestCode; 2] = [RequestCode::UPDATE_CONSUMER_OFFSET, RequestCode::UNLOCK_BATCH_MQ];
+    if !job.to.oneway || AT_ONCE.contains(&RequestCode(code)) {
+        return Ok(None);
+    }
+    control.node.admit(job.frame.header().len() + job.frame.body_len()).map(Some)
 }
 
 fn answer(control: &ControlShard, to: Answer, outcome: Outcome) {

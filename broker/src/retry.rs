@@ -20,9 +20,11 @@ use crate::group_config::Group;
 use crate::mail::{Answer, Ask, Told};
 use crate::message::Message;
 use crate::node::{CONTROL, Node};
+use crate::put::{self, For};
+use crate::query;
 use crate::refusal::Refusal;
 use crate::topic::{SYS_FLAG_UNIT_SUB, Topic};
-use crate::{put, query};
+use crate::underway::Admitted;
 
 /// Clients from this version on (V3_4_9) say themselves how often their group tries.
 const OWN_MAX_FROM: i32 = 121;
@@ -38,17 +40,24 @@ pub fn request(node: &Rc<Node>, conn: &Rc<Conn>, view: &HeaderView<'_>, _frame: 
         Ok(header) => header,
         Err(error) => return node.refuse(to, &Refusal::failed(error.to_string())),
     };
+    let mut admitted = match node.admit(0) {
+        Ok(admitted) => admitted,
+        Err(refusal) => return node.refuse(to, &refusal),
+    };
     let (node, version) = (Rc::clone(node), view.version);
     step!("send_back_asked");
     spawn("take a message back", async move {
-        match take_back(&node, &header, version).await {
+        match take_back(&node, &header, version, &mut admitted).await {
             Ok(()) => {
                 node.succeed(to, |_| (), &[]);
                 step!("send_back_answered");
             }
             Err(refusal) => {
                 let ConsumerSendMsgBack { group, offset, .. } = &header;
-                tracing::warn!(group, offset, %refusal, code = RequestCode::CONSUMER_SEND_MSG_BACK.0, "a message was not taken back");
+                // The consumer tries again, and a line for each would be many.
+                if !refusal.is_busy() {
+                    tracing::warn!(group, offset, %refusal, code = RequestCode::CONSUMER_SEND_MSG_BACK.0, "a message was not taken back");
+                }
                 node.refuse(to, &refusal);
             }
         }
@@ -56,7 +65,12 @@ pub fn request(node: &Rc<Node>, conn: &Rc<Conn>, view: &HeaderView<'_>, _frame: 
     .detach();
 }
 
-async fn take_back(node: &Rc<Node>, header: &ConsumerSendMsgBack, version: i32) -> Result<(), Refusal> {
+async fn take_back(
+    node: &Rc<Node>,
+    header: &ConsumerSendMsgBack,
+    version: i32,
+    admitted: &mut Admitted,
+) -> Result<(), Refusal> {
     let group = group(node, &header.group).await?;
     if !perm::is_writeable(node.settings.topics.permission) {
         return Err(Refusal::broker_not_writable(&node.settings.store_host.ip().to_string()));
@@ -72,10 +86,12 @@ async fn take_back(node: &Rc<Node>, header: &ConsumerSendMsgBack, version: i32) 
     }
     let missing = || Refusal::failed(format!("look message by offset failed, {}", header.offset));
     let position = Position::from_wire(header.offset).ok_or_else(missing)?;
-    let record = query::record_at(node, position).await?.ok_or_else(missing)?;
+    let record = admitted.read(node.settings.send_wait_max, query::record_at(node, position)).await?;
+    let record = record.ok_or_else(missing)?;
     let mut message = Message::of_record(&record).map_err(|error| Refusal::failed(error.to_string()))?;
     let origin = message.property(properties::ORIGIN_MESSAGE_ID).map(str::to_owned);
     let origin = origin.map_or_else(|| source_id(&record, header.offset), Ok)?;
+    drop(record);
     if message.property(properties::RETRY_TOPIC).is_none() {
         let topic = message.topic.clone();
         message.set(properties::RETRY_TOPIC, &topic);
@@ -103,7 +119,7 @@ async fn take_back(node: &Rc<Node>, header: &ConsumerSendMsgBack, version: i32) 
         let kept = kept.ok_or_else(Refusal::not_ready)?;
         detour::divert(&mut message, Detour::Level(level), kept);
     }
-    put::put_all(node, home, vec![message]).await.map(drop).map_err(Refusal::from)
+    put::put_all(node, home, vec![message], For::Client).await.map(drop).map_err(Refusal::from)
 }
 
 /// A dead letter is not delayed, whatever delay it had before, and says so as RocketMQ's do.

@@ -88,8 +88,13 @@ pub(crate) fn may_send(settings: &Settings, topic: &str) -> Result<(), Refusal> 
 
 /// The topic is not known here: the control shard creates it if the rules allow, and then the send goes on.
 fn create_then_place(node: &Rc<Node>, conn: &Rc<Conn>, to: Answer, name: String, header: SendHeader, frame: Frame) {
+    let admitted = match node.admit(frame.header().len() + frame.body_len()) {
+        Ok(admitted) => admitted,
+        Err(refusal) => return refuse(node, to, &refusal),
+    };
     let (node, conn) = (Rc::clone(node), Rc::clone(conn));
     ringmq_rt::spawn("send to a new topic", async move {
+        let _admitted = admitted;
         let ask = Ask::EnsureTopic {
             topic: name.as_str().into(),
             default_topic: header.default_topic.get(frame.header()).to_string().into(),

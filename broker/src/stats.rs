@@ -56,7 +56,7 @@ impl Served {
 pub struct Totals {
     /// Of the log shards.
     pub log: Counters,
-    /// Sends that were refused where their queue lives.
+    /// Sends that were refused where their queue lives, and requests that found a log, or what waits for it, too busy.
     pub refused_puts: u64,
     /// Pulls that were answered with messages.
     pub pulls_found: u64,
@@ -72,7 +72,7 @@ pub struct Totals {
     pub timers_left: TimersLeft,
     /// Bytes of log that a power cut could take back.
     pub unflushed: u64,
-    /// Sends that wait until their log takes messages again, and how long the first of them has waited.
+    /// Sends and other requests that wait until their log takes messages again, and how long the first of them has waited.
     pub parked: u64,
     pub parked_for: Duration,
     /// Bytes of log that retention drops next.
@@ -126,7 +126,7 @@ pub async fn totals(node: &Node, deep: bool) -> Totals {
         let stats = log.shard.stats();
         let end = stats.marks.appended.offset();
         let at = |offset| Position::new(log.shard.id(), offset).to_wire();
-        let (parked, parked_for) = log.parked(now());
+        let (parked, parked_for) = log.waits_in_line(now());
         let oldest_ms = if deep { oldest_in(&log).await } else { None };
         let timers_left = if deep { timers_left_in(&log).await } else { TimersLeft::default() };
         totals.merge(&Totals {

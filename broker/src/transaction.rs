@@ -60,7 +60,7 @@ pub struct Transactions {
     /// Its queue of halves and of marks.
     queue_id: Cell<Queues>,
     counts: Cell<TransactionCounts>,
-    /// Of halves that are not open.
+    /// Of halves that are being ended or brought back.
     turns: parked::Turns,
 }
 

@@ -37,8 +37,9 @@ pub(super) async fn resume_check(control: &Rc<ControlShard>, view: &HeaderView<'
     let missing = || Refusal::failed(format!("no parked half message is stored at msgId[{msg_id}]"));
     let position = decode_offset_msg_id(&msg_id).and_then(|(_, position)| Position::from_wire(position));
     let position = position.ok_or_else(missing)?;
-    let record = query::record_at(node, position).await?.ok_or_else(missing)?;
-    let half = Message::of_record(&record).map_err(|error| Refusal::failed(error.to_string()))?;
+    let mut admitted = node.admit(0)?;
+    let record = admitted.read(node.settings.send_wait_max, query::record_at(node, position)).await?;
+    let half = Message::of_record(&record.ok_or_else(missing)?).map_err(|error| Refusal::failed(error.to_string()))?;
     if half.topic != names::TRANS_CHECK_MAX_TIME_TOPIC {
         return Err(missing());
     }

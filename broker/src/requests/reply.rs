@@ -17,7 +17,7 @@ use crate::client_call::{ClientCall, call};
 use crate::control_shard::ControlShard;
 use crate::mail::ControlJob;
 use crate::message::Message;
-use crate::put::put;
+use crate::put::{For, put};
 use crate::refusal::Refusal;
 use crate::send::may_send;
 
@@ -26,8 +26,12 @@ const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// Serves the request and answers it: a refusal, too, tells where the reply is stored.
 pub(super) async fn push(control: &Rc<ControlShard>, job: &ControlJob, view: &HeaderView<'_>) {
-    let (outcome, stored) = match accept(control, job, view).await {
-        Ok((header, queue_id)) => deliver(control, job, header, queue_id).await,
+    // It is held as it came, as it is pushed, and as it is stored.
+    let (outcome, stored) = match control.node.admit(job.frame.header().len() + 3 * job.frame.body_len()) {
+        Ok(_admitted) => match accept(control, job, view).await {
+            Ok((header, queue_id)) => deliver(control, job, header, queue_id).await,
+            Err(refusal) => (Err(refusal), None),
+        },
         Err(refusal) => (Err(refusal), None),
     };
     let settings = &control.node.settings;
@@ -119,7 +123,7 @@ async fn store(control: &ControlShard, message: Message) -> Option<Kept> {
         tracing::warn!(topic = %topic.config.topic_name, size, max, "a reply is not stored: it is larger than maxMessageSize");
         return None;
     }
-    match put(&control.node, &topic, message).await {
+    match put(&control.node, &topic, message, For::Client).await {
         Ok(ticket) => {
             let id = offset_msg_id(control.node.settings.store_host, ticket.position.to_wire());
             Some(Kept { msg_id: id.as_str().to_owned(), queue_id, queue_offset: ticket.queue_offset.0 })

@@ -51,28 +51,12 @@ impl Parked {
 
     /// It has waited long enough: the sender is told to slow down.
     pub fn refuse_overdue(&self, node: &Rc<Node>) {
-        let ms = self.waited(now()).as_millis();
-        self.refuse(
-            node,
-            format!(
-                "[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control for a while, period in queue: {ms}ms, the disk does not keep up"
-            ),
-        );
+        self.refuse(node, &Refusal::overdue(self.waited(now())));
     }
 
-    /// So many wait that this one may not.
-    fn refuse_full(&self, node: &Rc<Node>, waiting: usize) {
-        self.refuse(
-            node,
-            format!(
-                "[OVERLOAD]system busy, start flow control for a while, size of queue: {waiting}, the disk does not keep up"
-            ),
-        );
-    }
-
-    fn refuse(&self, node: &Rc<Node>, remark: String) {
+    fn refuse(&self, node: &Rc<Node>, refusal: &Refusal) {
         node.served.put_refused();
-        refuse(node, self.place.to, &Refusal::new(ResponseCode::SYSTEM_BUSY, remark));
+        refuse(node, self.place.to, refusal);
     }
 }
 
@@ -85,12 +69,11 @@ pub(super) fn append(node: &Rc<Node>, place: &Place, header: &SendHeader, frame:
     let Some(log) = node.log(place.log) else {
         return refuse(node, place.to, &Refusal::failed(format!("log shard {} is not open", place.log)));
     };
-    let waits = log.has_parked() || try_append(node, &log, place, header, frame).is_err();
+    let waits = log.has_line() || try_append(node, &log, place, header, frame).is_err();
     if waits {
         let parked = Box::new(Parked { place: *place, header: *header, frame: frame.clone(), since: now() });
-        if let Err(parked) = log.park(parked) {
-            let (waiting, _) = log.parked(now());
-            parked.refuse_full(node, waiting);
+        if let Err((parked, waiting)) = log.park(parked) {
+            parked.refuse(node, &Refusal::no_room_to_wait(waiting));
         }
     }
 }

@@ -12,9 +12,10 @@ use super::{create_then_place, host_of, place, refuse};
 use crate::mail::{Answer, Sent, ShortText};
 use crate::message::Message;
 use crate::node::Node;
+use crate::put::{self, For};
 use crate::refusal::Refusal;
+use crate::retry;
 use crate::topic::Topic;
-use crate::{put, retry};
 
 /// A consumer sends to its group's retry topic what it could not send back; the last try is a dead letter.
 pub(super) fn place_retry(
@@ -26,8 +27,14 @@ pub(super) fn place_retry(
     header: SendHeader,
     frame: Frame,
 ) {
+    // A dead letter is a copy.
+    let admitted = match node.admit(frame.header().len() + 2 * frame.body_len()) {
+        Ok(admitted) => admitted,
+        Err(refusal) => return refuse(node, to, &refusal),
+    };
     let (node, conn) = (Rc::clone(node), Rc::clone(conn));
     ringmq_rt::spawn("send to a retry topic", async move {
+        let _admitted = admitted;
         let asked = header.max_reconsume_times;
         match retry::redirect(&node, &name, version, header.reconsume_times, asked).await {
             Ok(Some(_)) if header.batch => refuse(&node, to, &Refusal::batch_to_retry(&name)),
@@ -57,7 +64,7 @@ pub(super) async fn store_dead_letter(
         Ok(queue_id) => {
             let letter = dead_letter(node, conn, topic, queue_id, header, frame);
             let unique_key = letter.property(properties::UNIQ_KEY).and_then(ShortText::new);
-            let stored = put::put(node, topic, letter).await.map_err(Refusal::from);
+            let stored = put::put(node, topic, letter, For::Client).await.map_err(Refusal::from);
             stored.map(|ticket| (queue_id, ticket, unique_key))
         }
         Err(refusal) => Err(refusal),

@@ -17,7 +17,7 @@ use crate::detour::own_queue;
 use crate::mail::Answer;
 use crate::message::Message;
 use crate::node::Node;
-use crate::put;
+use crate::put::{self, For};
 use crate::refusal::Refusal;
 
 const VERSION: &str = "v1";
@@ -64,9 +64,14 @@ pub fn request(node: &Rc<Node>, conn: &Rc<Conn>, view: &HeaderView<'_>, _frame: 
         Ok(handle) => handle,
         Err(refusal) => return refuse(node, to, &refusal),
     };
+    let admitted = match node.admit(0) {
+        Ok(admitted) => admitted,
+        Err(refusal) => return refuse(node, to, &refusal),
+    };
     step!("recall_asked");
     let node = Rc::clone(node);
     spawn("recall a message", async move {
+        let _admitted = admitted;
         match recall(&node, &handle).await {
             Ok(()) => {
                 let ext = |writer: &mut ExtWriter<'_>| {
@@ -123,16 +128,18 @@ fn check(node: &Node, header: &RecallMessage) -> Result<Handle, Refusal> {
 }
 
 /// Stores the mark on each log shard. One that comes too late on one of them is refused, though the message may be taken back.
+/// Once the first is stored, the others wait as long as it takes: a refusal for a busy log says that nothing was done.
 async fn recall(node: &Rc<Node>, handle: &Handle) -> Result<(), Refusal> {
     let now_ms = wall_ms();
     for log in 0..node.log_shards() {
+        let whose = if log == 0 { For::Client } else { For::Promised };
         let queue_id = own_queue(node, names::TIMER_TOPIC, log, 0).ok_or_else(Refusal::not_ready)?;
         let mut mark = Message::own(names::TIMER_TOPIC, queue_id, node.settings.store_host, now_ms, vec![b'0']);
         mark.set(properties::REAL_TOPIC, &handle.topic);
         mark.set(properties::REAL_QID, "0");
         mark.set(properties::TIMER_DEL_UNIQKEY, &handle.unique_key);
         mark.set(properties::TIMER_OUT_MS, &handle.due_ms.saturating_sub(1).to_string());
-        put::put_all(node, log, vec![mark]).await?;
+        put::put_all(node, log, vec![mark], whose).await?;
     }
     Ok(())
 }

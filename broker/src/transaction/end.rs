@@ -19,9 +19,10 @@ use crate::log::Log;
 use crate::mail::{Answer, Mail};
 use crate::message::Message;
 use crate::node::Node;
-use crate::put;
+use crate::put::{self, For, PutError};
 use crate::refusal::Refusal;
 use crate::topic::Topic;
+use crate::underway::{Admitted, in_time};
 
 /// The end of a transaction, on its way to the log that has the half.
 #[derive(Debug)]
@@ -61,16 +62,23 @@ pub fn request(node: &Rc<Node>, conn: &Rc<Conn>, view: &HeaderView<'_>, _frame: 
 
 /// Ends a transaction on the shard of its half.
 pub fn run(node: &Rc<Node>, job: EndJob) {
+    let mut admitted = match node.admit(0) {
+        Ok(admitted) => admitted,
+        Err(refusal) => return node.refuse(job.to, &refusal),
+    };
     step!("end_asked");
     let node = Rc::clone(node);
     spawn("end a transaction", async move {
-        match end(&node, &job).await {
+        match end(&node, &job, &mut admitted).await {
             Ok(()) => {
                 node.succeed(job.to, |_| (), &[]);
                 step!("end_answered");
             }
             Err(refusal) => {
-                tracing::warn!(group = job.group, position = %job.position, %refusal, "a transaction was not ended");
+                // The half is open and asked about, and a line for each would be many.
+                if !refusal.is_busy() {
+                    tracing::warn!(group = job.group, position = %job.position, %refusal, "a transaction was not ended");
+                }
                 node.refuse(job.to, &refusal);
             }
         }
@@ -82,31 +90,33 @@ pub(super) fn not_found() -> Refusal {
     Refusal::failed("Find prepared transaction message failed")
 }
 
-async fn end(node: &Rc<Node>, job: &EndJob) -> Result<(), Refusal> {
+async fn end(node: &Rc<Node>, job: &EndJob, admitted: &mut Admitted) -> Result<(), Refusal> {
     let log = node.log(u16::from(job.position.shard().get())).ok_or_else(not_found)?;
-    log.readable(job.position).await.map_err(|why| Refusal::from(put::PutError::from(why)))?;
-    let record = log.shard.record_at(job.position).await.map_err(|error| Refusal::failed(error.to_string()))?;
-    let record = record.ok_or_else(not_found)?;
-    let origin = check(job, &record, node.settings.transactions.timing.timeout)?;
-    let released = if job.commit { Some(released(node, &record, job.position)?) } else { None };
-    // Once it is taken nothing waits until the append, so a second end of this half finds it gone.
-    let taken = log.transactions.table.borrow_mut().take(origin);
-    let (offset, half) = match taken {
-        Some(taken) => taken,
+    let readable = in_time(node.settings.send_wait_max, log.readable(job.position)).await?;
+    readable.map_err(|why| Refusal::from(PutError::from(why)))?;
+    let (origin, record) = asked_about(node, &log, job, admitted).await?;
+    let turns = &log.transactions.turns;
+    // An end that another one of this half is in front of is answered when that one's mark is safe, or does its own work.
+    let (_turn, record) = match turns.try_take(origin) {
+        Some(turn) => (turn, record),
         None => {
-            let _turn = log.transactions.turns.take(origin).await;
-            // Whoever had the turn before may have brought it back.
-            let taken = log.transactions.table.borrow_mut().take(origin);
-            match taken {
-                Some(taken) => taken,
-                None => return parked::end(node, &log, origin, job.position, released).await,
-            }
+            // It holds no message while it waits.
+            drop(record);
+            admitted.let_go();
+            let turn = turns.take(origin).await;
+            (turn, asked_about(node, &log, job, admitted).await?.1)
         }
+    };
+    let released = if job.commit { Some(released(node, &record, job.position)?) } else { None };
+    drop(record);
+    let taken = log.transactions.table.borrow_mut().take(origin);
+    let Some((offset, half)) = taken else {
+        return parked::end(node, &log, origin, job.position, released).await;
     };
     step!("end_taken");
     let mark = mark(node, &log, offset);
     let done = match released {
-        None => put::put_here(node, &log, &[mark]).await.map(drop).map_err(Refusal::from),
+        None => put::put_here(node, &log, vec![mark], For::Client).await.map(drop).map_err(Refusal::from),
         Some((message, topic)) => release(node, &log, message, &topic, mark).await,
     };
     match done {
@@ -118,6 +128,19 @@ async fn end(node: &Rc<Node>, job: &EndJob) -> Result<(), Refusal> {
         Err(_) => reopen(&log, offset, half),
     }
     done
+}
+
+/// The record that an end names, if it is about it, and the half's origin.
+async fn asked_about(
+    node: &Rc<Node>,
+    log: &Log,
+    job: &EndJob,
+    admitted: &mut Admitted,
+) -> Result<(u64, Slice), Refusal> {
+    let read = async { log.shard.record_at(job.position).await.map_err(|error| Refusal::failed(error.to_string())) };
+    let record = admitted.read(node.settings.send_wait_max, read).await?.ok_or_else(not_found)?;
+    let origin = check(job, &record, node.settings.transactions.timing.timeout)?;
+    Ok((origin, record))
 }
 
 /// What could not be ended is asked about again.
@@ -188,12 +211,13 @@ pub(super) async fn release(
         detour::divert(&mut message, Detour::Level(level), kept);
     }
     if number == u16::from(log.shard.id().get()) {
-        let appended = put::append_pair_in_time(node, log, &message, &mark).await;
-        let (_, mark) = appended.map_err(|error| Refusal::append(&error))?;
-        return log.safe(mark.end).await.map_err(|why| put::PutError::from(why).into());
+        // What is in the log is not held while a flush takes long.
+        let (_, mark) = put::append_pair_in_line(node, log, &mut [message, mark]).await?;
+        return log.safe(mark.end).await.map_err(|why| PutError::from(why).into());
     }
-    put::put_all(node, number, vec![message]).await?;
-    put::put_here(node, log, &[mark]).await.map(drop).map_err(Refusal::from)
+    put::put_all(node, number, vec![message], For::Client).await?;
+    // The message is there, so its end is owed.
+    put::put_here(node, log, vec![mark], For::Promised).await.map(drop).map_err(Refusal::from)
 }
 
 #[cfg(test)]

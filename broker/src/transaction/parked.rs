@@ -4,15 +4,15 @@
 //! finds it, so parked halves take no memory, however many they are.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use ringmq_engine::{KeyKind, KeyQuery, Position};
 use ringmq_protocol::message::Record;
 use ringmq_protocol::{names, properties};
 use ringmq_rt::step;
-use ringmq_rt::sync::Waiters;
+use ringmq_rt::sync::{Permit, Semaphore};
 
 use super::{Half, MARK_TAG, check, end, marks_end, note};
 use crate::detour;
@@ -21,7 +21,7 @@ use crate::log::Log;
 use crate::mail::{Ask, Told};
 use crate::message::Message;
 use crate::node::{CONTROL, Node};
-use crate::put::{self, PutError};
+use crate::put::{self, For, PutError};
 use crate::refusal::Refusal;
 use crate::topic::Topic;
 
@@ -48,31 +48,44 @@ impl Fate {
     }
 }
 
-/// Origins of halves whose fate is being looked up and decided: each by one at a time.
+/// Halves that are being ended or brought back, by their origins: each by one at a time, until what it did is safe, and in the
+/// order in which they came.
 #[derive(Debug, Default)]
-pub(super) struct Turns {
-    taken: RefCell<HashSet<u64>>,
-    given_back: Waiters,
-}
+pub(super) struct Turns(RefCell<HashMap<u64, Rc<Semaphore>>>);
 
 /// The right to decide about one half, until it is dropped.
 pub(super) struct Turn<'a> {
     turns: &'a Turns,
     origin: u64,
+    right: Option<Permit>,
 }
 
 impl Turns {
+    fn of(&self, origin: u64) -> Rc<Semaphore> {
+        Rc::clone(self.0.borrow_mut().entry(origin).or_insert_with(|| Semaphore::new(1)))
+    }
+
+    /// Takes the right to decide about a half if nobody has it.
+    pub(super) fn try_take(&self, origin: u64) -> Option<Turn<'_>> {
+        let right = self.of(origin).try_acquire()?;
+        Some(Turn { turns: self, origin, right: Some(right) })
+    }
+
     /// Waits for the right to decide about a half.
     pub(super) async fn take(&self, origin: u64) -> Turn<'_> {
-        self.given_back.until(|| self.taken.borrow_mut().insert(origin).then_some(())).await;
-        Turn { turns: self, origin }
+        let right = self.of(origin).acquire().await;
+        Turn { turns: self, origin, right: Some(right) }
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.turns.taken.borrow_mut().remove(&self.origin);
-        self.turns.given_back.wake_all();
+        self.right = None;
+        // Whoever waits for it has it in hand as well.
+        let mut turns = self.turns.0.borrow_mut();
+        if turns.get(&self.origin).is_some_and(|turn| Rc::strong_count(turn) == 1) {
+            turns.remove(&self.origin);
+        }
     }
 }
 
@@ -163,7 +176,7 @@ pub(super) async fn end(
     let committed = released.is_some();
     let mark = mark(node, log, origin, origin, Fate::Ended);
     match released {
-        None => put::put_here(node, log, &[mark]).await.map(drop)?,
+        None => put::put_here(node, log, vec![mark], For::Client).await.map(drop)?,
         Some((message, topic)) => end::release(node, log, message, &topic, mark).await?,
     }
     step!("parked_ended");
@@ -202,9 +215,10 @@ async fn opened_again(node: &Rc<Node>, log: &Rc<Log>, mut message: Message) -> R
     message.set(properties::TRANSACTION_CHECK_TIMES, "0");
     let mark = mark(node, log, origin, origin, Fate::BroughtBack);
     let marks_from = marks_end(log);
-    let appended = put::append_pair_in_time(node, log, &message, &mark).await;
-    // No await from the append to here: an end finds the half either parked or open.
-    let (ticket, mark) = appended.map_err(|error| Refusal::append(&error))?;
+    let mut pair = [message, mark];
+    // No await from the append to where it is opened: an end finds the half either parked or open.
+    let (ticket, mark) = put::append_pair_in_line(node, log, &mut pair).await?;
+    let [message, _] = pair;
     let place = (ticket.position, origin, marks_from);
     let half = super::half(&node.settings, place, message.born_timestamp, ticket.store_ms, &message.properties);
     log.transactions.opened(ticket.queue_offset, half);

@@ -189,7 +189,7 @@ enum Owner {
     /// Bytes that live as long as the process.
     Static,
     Aligned(Arc<AlignedMem>),
-    Heap(#[expect(dead_code, reason = "held for its drop")] Arc<Vec<u8>>),
+    Heap(Arc<Vec<u8>>),
     /// Bytes put together from pieces.
     Gathered(#[expect(dead_code, reason = "held for its drop")] Arc<[u8]>),
     /// A receive buffer that goes home to its ring when the last reference is dropped.
@@ -249,6 +249,16 @@ impl Slice {
         // SAFETY: the start lies inside the slice.
         let ptr = unsafe { self.ptr.add(range.start) };
         Self { ptr, len: range.len(), owner: self.owner.clone() }
+    }
+
+    /// The same bytes in memory that holds no others: a copy, unless they have it already.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        match &self.owner {
+            Owner::Static => self.clone(),
+            Owner::Heap(all) if all.len() == self.len => self.clone(),
+            _ => self.to_vec().into(),
+        }
     }
 
     /// Drops the first `n` bytes in place, without touching the reference count.
