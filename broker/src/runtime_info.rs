@@ -260,6 +260,7 @@ impl Facts {
         put(table, "ringmqHalvesParked", halves.parked);
         put(table, "ringmqHalvesEndedLate", halves.ended_late);
         put(table, "ringmqHalvesDropped", halves.dropped);
+        put(table, "ringmqHalvesUnfit", halves.unfit);
     }
 }
 

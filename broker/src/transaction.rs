@@ -25,7 +25,7 @@ use ringmq_rt::sync::Event;
 pub use self::check::{CheckJob, send};
 pub use self::end::{EndJob, request, run};
 pub use self::parked::bring_back;
-pub use self::table::{Half, HalfTable, Timing};
+pub use self::table::{Half, HalfTable, Stay, Timing};
 use crate::detour::own_queue;
 use crate::log::Log;
 use crate::message::Message;
@@ -73,8 +73,10 @@ pub struct TransactionCounts {
     pub parked: u64,
     /// Halves that their producers ended after they were parked.
     pub ended_late: u64,
-    /// Open halves that a nearly full disk dropped.
+    /// Open halves that were dropped with their segments.
     pub dropped: u64,
+    /// Halves of which no log takes a copy.
+    pub unfit: u64,
 }
 
 impl TransactionCounts {
@@ -84,6 +86,7 @@ impl TransactionCounts {
         self.parked += other.parked;
         self.ended_late += other.ended_late;
         self.dropped += other.dropped;
+        self.unfit += other.unfit;
     }
 }
 
@@ -128,9 +131,9 @@ impl Transactions {
         self.table.borrow_mut().gone(offset);
     }
 
-    /// The log offset of the oldest record that a start needs for an open transaction.
+    /// The log offset of the oldest record that is kept for an open transaction.
     pub fn floor(&self) -> Option<u64> {
-        self.table.borrow().oldest().map(|(_, half)| half.position.offset())
+        self.table.borrow().oldest_kept().map(|half| half.position.offset())
     }
 }
 
@@ -146,7 +149,7 @@ fn half(
     let immunity = number(properties, properties::CHECK_IMMUNITY_TIME_IN_SECONDS).map(Duration::from_secs);
     let check_ms = settings.transactions.timing.check_ms(born_ms, stored_ms, checks, immunity);
     let due_ms = table::due_ms(check_ms, stored_ms, settings.retention.reserved);
-    Half { position, origin, marks_from, check_ms, due_ms, checks }
+    Half { position, origin, marks_from, check_ms, due_ms, checks, stay: Stay::Moves }
 }
 
 /// The offset under which the producer was first told of a half: a copy that a check made says so.

@@ -73,7 +73,7 @@ pub(crate) fn work(connection: &mut Connection, how: Option<i32>) -> Vec<Half> {
 }
 
 /// A producer that answers every check in the same way as long as the broker lives; the names that it was asked about.
-fn producer(victim: &Victim, how: Option<i32>) -> JoinHandle<BTreeSet<String>> {
+pub(crate) fn producer(victim: &Victim, how: Option<i32>) -> JoinHandle<BTreeSet<String>> {
     let mut connection = victim.connect();
     let body = json!({
         "clientID": "steps", "consumerDataSet": [], "producerDataSet": [{ "groupName": "wire_producer" }],

@@ -1,8 +1,10 @@
-//! Delayed and timed messages that are long: those whose properties have no room for more, and those that are taken in before
+//! Messages that are long and kept for later: those whose properties have no room for more, and those that are taken in before
 //! the broker is configured to take less.
 
+use super::halves::{COMMIT, HALF, ROLL_BACK, end, end_of, place, producer};
+use super::support::eventually;
 use super::support::wire::{self, Connection, Outgoing, Record, runtime_numbers};
-use super::victim::{At, TOPIC, Victim, count, due_at, send, wall_ms};
+use super::victim::{At, PATIENCE, TOPIC, Victim, count, due_at, send, wall_ms};
 
 const HUGE: usize = 2 << 20;
 /// Of the one level, and of the timers: long enough for a stop and a start.
@@ -82,4 +84,51 @@ fn what_no_log_takes_holds_up_no_other() {
     let victim = lowered(&[("maxMessageSize", "65536"), ("mappedFileSizeCommitLog", "1048576")]);
     assert_eq!(released(&victim), []);
     assert_eq!(runtime_numbers(&mut victim.connect(), ["ringmqDroppedDelayed"]), [2]);
+}
+
+#[test]
+fn a_half_of_which_no_log_takes_a_copy_is_checked_where_it_lies_and_stays_open() {
+    const ILLEGAL: i32 = 13;
+    let properties = [("transactionCheckMax", "2"), ("transactionCheckInterval", "500"), ("transactionTimeOut", "500")];
+    let mut victim = Victim::start(At("nothing", 1), 1, &[("transactionTimeOut", "3600000")]);
+    let mut connection = victim.connect();
+    let huge = vec![b'h'; HUGE];
+    let ext = Outgoing { topic: TOPIC, queue: 0, properties: &format!("{HALF}UNIQ_KEY\u{1}huge"), body: &huge }.ext();
+    let huge = place(&connection.call(wire::SEND_MESSAGE_V2, &ext, &huge).unwrap());
+    send(&mut connection, "behind", HALF).unwrap();
+    assert!(victim.cluster.broker.terminate().success());
+    let lowered =
+        properties.iter().copied().chain([("maxMessageSize", "65536"), ("mappedFileSizeCommitLog", "1048576")]);
+    let settings = victim.cluster.broker.settings();
+    settings.properties.retain(|(key, _)| *key != "transactionTimeOut");
+    settings.properties.extend(lowered.map(|(key, value)| (key, value.to_owned())));
+    victim.restart();
+    let asked = producer(&victim, None);
+    let mut connection = victim.connect();
+    eventually("the one behind is parked", PATIENCE, || {
+        (runtime_numbers(&mut connection, ["ringmqHalvesParked"]) == [1]).then_some(())
+    });
+    let told = |victim: &Victim| {
+        let process = &victim.cluster.broker.process;
+        let lines = [process.out.all(), process.err.all()].concat();
+        lines.iter().filter(|line| line.contains("no log takes a copy of a half message")).count()
+    };
+    eventually("its checks are over", PATIENCE, || {
+        let lines = victim.cluster.broker.process.err.all();
+        let lines = [lines, victim.cluster.broker.process.out.all()].concat();
+        lines.iter().any(|line| line.contains("is not asked about any more")).then_some(())
+    });
+    assert_eq!(told(&victim), 1, "it is told of once");
+    assert_eq!(runtime_numbers(&mut connection, ["ringmqHalvesOpen", "ringmqHalvesUnfit"]), [1, 1]);
+    // It can be ended as far as a log takes what that needs.
+    let reply = connection.call(wire::END_TRANSACTION, &end_of(huge, COMMIT, false), &[]).unwrap();
+    assert_eq!(reply.header.code, ILLEGAL, "{:?}", reply.header.remark);
+    assert_eq!(runtime_numbers(&mut connection, ["ringmqHalvesOpen"]), [1]);
+    end(&mut connection, huge, ROLL_BACK).unwrap();
+    assert_eq!(runtime_numbers(&mut connection, ["ringmqHalvesOpen"]), [0]);
+    victim.cluster.broker.kill();
+    let asked = asked.join().unwrap();
+    assert_eq!(asked, ["behind", "huge"].map(str::to_owned).into());
+    victim.restart();
+    assert_eq!(runtime_numbers(&mut victim.connect(), ["ringmqHalvesOpen"]), [0]);
 }

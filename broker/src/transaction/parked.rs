@@ -14,7 +14,8 @@ use ringmq_protocol::{names, properties};
 use ringmq_rt::step;
 use ringmq_rt::sync::{Permit, Semaphore};
 
-use super::{Half, MARK_TAG, check, end, marks_end, note};
+use super::check::{self, Failed};
+use super::{Half, MARK_TAG, end, marks_end, note};
 use crate::detour;
 use crate::limits::HALVES_MAX;
 use crate::log::Log;
@@ -134,12 +135,13 @@ pub(super) async fn park(
     offset: u64,
     half: Half,
     mut message: Message,
-) -> Result<(), String> {
+) -> Result<(), Failed> {
     let topic = names::TRANS_CHECK_MAX_TIME_TOPIC;
     let ensured = Ask::EnsureOwnTopic { topic: topic.into(), queues: i32::from(node.log_shards()), sys_flag: 0 };
     node.ask(CONTROL, ensured).await.done().map_err(|why| format!("there is no topic for parked halves: {why}"))?;
     let number = u16::from(log.shard.id().get());
-    message.queue_id = detour::own_queue(node, topic, number, 0).ok_or("there is no queue for parked halves")?;
+    message.queue_id =
+        detour::own_queue(node, topic, number, 0).ok_or_else(|| "there is no queue for parked halves".to_owned())?;
     message.topic = topic.to_owned();
     message.set(properties::TRAN_PREPARED_QUEUE_OFFSET, &half.origin.to_string());
     let group = message.property(properties::PGROUP).unwrap_or_default().to_owned();
@@ -148,7 +150,7 @@ pub(super) async fn park(
     let Some(ticket) = check::replace(node, log, offset, &message, &mark).await? else { return Ok(()) };
     log.transactions.table.borrow_mut().leave(offset);
     log.transactions.counted(|counts| counts.parked += 1);
-    log.safe(ticket.end).await.map_err(|error| error.to_string())?;
+    log.safe(ticket.end).await?;
     step!("parked");
     log.transactions.gone(offset);
     note(node, log);

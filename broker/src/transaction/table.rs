@@ -20,6 +20,19 @@ pub struct Half {
     pub due_ms: i64,
     /// How often it was asked.
     pub checks: u32,
+    pub stay: Stay,
+}
+
+/// Whether a half can be moved to the end of its queue, as its checks and its age want it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stay {
+    Moves,
+    /// No log takes a copy of it.
+    Stays,
+    /// The same, and nobody is asked about it any more.
+    Unasked,
+    /// The same, for as long as a parked half is kept: its segment may go.
+    Expendable,
 }
 
 /// When producers are asked.
@@ -141,6 +154,13 @@ impl HalfTable {
         firsts.into_iter().flatten().min_by_key(|(offset, _)| **offset).map(|(offset, half)| (*offset, half))
     }
 
+    /// The oldest half whose segment is to stay.
+    pub fn oldest_kept(&self) -> Option<&Half> {
+        let open = self.halves.values().find(|half| half.stay != Stay::Expendable);
+        let firsts = [open, self.leaving.values().next()];
+        firsts.into_iter().flatten().min_by_key(|half| half.position)
+    }
+
     /// Open halves.
     pub fn len(&self) -> usize {
         self.halves.len()
@@ -171,6 +191,7 @@ mod tests {
             check_ms: due_ms,
             due_ms,
             checks: 0,
+            stay: Stay::Moves,
         }
     }
 
@@ -224,6 +245,18 @@ mod tests {
         table.remove(3);
         let (offset, oldest) = table.oldest().unwrap();
         assert_eq!((offset, oldest.marks_from), (5, 2));
+    }
+
+    #[test]
+    fn a_half_that_is_kept_no_longer_is_still_open() {
+        let mut table = HalfTable::default();
+        table.insert(3, Half { stay: Stay::Expendable, ..half(3, 0) });
+        assert_eq!(table.oldest_kept(), None);
+        table.insert(5, Half { stay: Stay::Unasked, ..half(5, 0) });
+        assert_eq!(table.oldest_kept().unwrap().origin, 5);
+        assert_eq!(table.oldest().unwrap().0, 3, "a start has to find it");
+        assert_eq!(table.take(3).unwrap().0, 3);
+        assert_eq!(table.oldest_kept().unwrap().origin, 3, "a start has to end it again");
     }
 
     #[test]
