@@ -37,5 +37,7 @@ mod stuck;
 mod timers;
 #[path = "steps/unfit.rs"]
 mod unfit;
+#[path = "steps/unread.rs"]
+mod unread;
 #[path = "steps/victim.rs"]
 mod victim;

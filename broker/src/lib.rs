@@ -16,6 +16,7 @@
 //! other, [`node`] is one executor's part, and [`start`] boots and stops it all.
 
 pub mod announce;
+pub mod aside;
 pub mod attribute;
 pub mod client_call;
 pub mod control;

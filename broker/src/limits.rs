@@ -132,6 +132,14 @@ pub const FILTERS_MAX: usize = 256;
 /// last message that was looked at.
 pub const FILTER_WORK_MAX: usize = 4_000_000;
 
+/// Messages that one reader of due messages, a delay level's or the timers' of a log shard, may have set aside because the disk
+/// does not read them: a further one holds up what follows, as a disk does that reads nothing.
+pub const ASIDE_MAX: usize = 64;
+
+/// Timers of a log shard that cannot be read and so cannot be stored anew before their segment goes: with a further one nothing
+/// goes, unless a nearly full disk forces it.
+pub const UNREAD_TIMERS_MAX: usize = 64;
+
 #[cfg(test)]
 mod tests {
     use super::*;

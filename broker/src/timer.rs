@@ -2,8 +2,10 @@
 //! the log shard of their queue, found by their time in the engine's index, and delivered to the millisecond.
 //!
 //! All that is remembered is the time up to which everything is delivered. It is saved every second; after a crash what was
-//! delivered since is delivered again. A recall is a mark that comes due just before the message it takes back.
+//! delivered since is delivered again. A recall is a mark that comes due just before the message it takes back. One that the
+//! disk does not read is set aside ([`crate::aside`]), and those behind it go on.
 
+mod again;
 pub mod ask;
 mod clock;
 mod counts;
@@ -25,6 +27,7 @@ use ringmq_rt::{Slice, Task, now, sleep, spawn, step, wall_ms};
 use self::clock::TimerClock;
 pub use self::counts::{TimerCounts, TimersLeft, left};
 pub use self::roll::{Rolling, roll};
+use crate::aside::{Asides, TRIES, is_unread};
 use crate::detour;
 use crate::log::Log;
 use crate::mail::Mail;
@@ -79,6 +82,8 @@ pub struct Timers {
     /// What is not to be delivered, by its time: topic and unique key.
     recalled: RefCell<BTreeMap<u64, HashSet<(String, String)>>>,
     rolled: RefCell<roll::Rolled>,
+    /// Messages in front of what is delivered that are not.
+    asides: RefCell<Asides<Timed>>,
     /// Messages that were stored to be released later, and those that were released, since the start.
     stored: Cell<u64>,
     released: Cell<u64>,
@@ -93,6 +98,7 @@ impl Default for Timers {
             earlier: Event::new(),
             recalled: RefCell::default(),
             rolled: RefCell::default(),
+            asides: RefCell::default(),
             stored: Cell::new(0),
             released: Cell::new(0),
         }
@@ -114,14 +120,32 @@ impl Timers {
         }
     }
 
-    /// What a start need not deliver again: whole milliseconds, since a batch ends anywhere in one. A recall counts until the
-    /// message it takes back was due.
+    /// What a start need not deliver again.
     fn finished_ms(&self) -> u64 {
+        let aside = self.asides.borrow().first().map(|timed| timed.due_ms.saturating_sub(1));
+        aside.into_iter().fold(self.passed_ms(), u64::min)
+    }
+
+    /// The same, apart from messages that are set aside: whole milliseconds, since a batch ends anywhere in one. A recall counts
+    /// until the message it takes back was due.
+    fn passed_ms(&self) -> u64 {
         let done = self.done.get();
         let is_whole = done.offset == u64::MAX;
         let done = if is_whole { done.due_ms } else { done.due_ms.saturating_sub(1) };
         let recalled = self.recalled.borrow().keys().next().map(|due_ms| due_ms.saturating_sub(2));
         recalled.map_or(done, |before| done.min(before))
+    }
+
+    /// Forgets recalls of messages that were due in front of `due_ms`, unless some are still to be delivered.
+    fn forget_recalls(&self, due_ms: u64) {
+        let aside = self.asides.borrow().first().map(|timed| timed.due_ms);
+        let from = aside.into_iter().fold(due_ms, u64::min);
+        self.recalled.borrow_mut().retain(|due_ms, _| *due_ms >= from);
+    }
+
+    /// Whether the message at a log offset, due then, still has to be delivered.
+    fn is_open(&self, message: Timed) -> bool {
+        message.due_ms > self.passed_ms() || self.asides.borrow().contains(message)
     }
 }
 
@@ -137,9 +161,15 @@ pub fn start(node: &Rc<Node>, log: &Rc<Log>, finished_ms: u64) {
 async fn run(node: Rc<Node>, log: Rc<Log>) {
     let timers = &log.timers;
     let mut noted_ms = timers.done.get().due_ms;
+    let mut vain = 0;
     while log.shard.poisoned().is_none() {
         let now_ms = timers.now_ms();
-        let delivered = deliver_due(&node, &log, now_ms).await;
+        let delivered = deliver_due(&node, &log, now_ms, vain + 1 >= TRIES).await;
+        vain = match &delivered {
+            Ok(_) => 0,
+            Err(DeliverError::Read(error)) if is_unread(error) => vain.saturating_add(1),
+            Err(_) => vain,
+        };
         let finished_ms = timers.finished_ms();
         // One with many need not tell of each batch.
         if finished_ms > noted_ms + NOTE_MS {
@@ -199,22 +229,23 @@ async fn wait(log: &Log, now_ms: u64) {
 #[derive(Debug, thiserror::Error)]
 enum DeliverError {
     #[error(transparent)]
-    Index(#[from] ReadError),
+    Read(#[from] ReadError),
     #[error(transparent)]
     Put(#[from] PutError),
     #[error(transparent)]
     Poisoned(#[from] ringmq_engine::Poisoned),
 }
 
-/// Delivers a batch of what is due; false when that was all.
-async fn deliver_due(node: &Rc<Node>, log: &Rc<Log>, now_ms: u64) -> Result<bool, DeliverError> {
+/// Delivers a batch of what is due; false when that was all. What the disk does not read holds up what is behind it, unless
+/// this is the last try.
+async fn deliver_due(node: &Rc<Node>, log: &Rc<Log>, now_ms: u64, is_last: bool) -> Result<bool, DeliverError> {
     let timers = &log.timers;
     let due = log.shard.due(timers.done.get(), now_ms, BATCH).await?;
-    let Some(mut last) = due.first().copied() else {
+    if due.is_empty() {
         timers.done.set(timers.done.get().max(Timed { due_ms: now_ms, offset: u64::MAX }));
-        timers.recalled.borrow_mut().retain(|due_ms, _| *due_ms > now_ms);
+        timers.forget_recalls(now_ms.saturating_add(1));
         return Ok(false);
-    };
+    }
     step!("timer_due");
     if let Some(latest) = due.iter().map(|timed| timed.offset).max() {
         // A timer of a millisecond may be due before it is written.
@@ -222,21 +253,32 @@ async fn deliver_due(node: &Rc<Node>, log: &Rc<Log>, now_ms: u64) -> Result<bool
     }
     let mut messages = Vec::with_capacity(due.len());
     let (mut bytes, mut gone) = (0_usize, 0_u64);
-    for some in due.chunks(READS) {
+    let (mut last, mut unread) = (None, None);
+    'batch: for some in due.chunks(READS) {
         if bytes > BATCH_BYTES {
             break;
         }
         for (timed, record) in some.iter().zip(read(log, some).await) {
-            // What cannot be read now is not given up: the whole batch is tried again.
-            match record? {
-                Some(record) => {
+            match record {
+                // An earlier try of this batch did so.
+                _ if timers.asides.borrow().contains(*timed) => (),
+                Ok(Some(record)) => {
                     bytes += record.len();
                     messages.extend(released(node, log, timed, &record));
                 }
-                None if timed.offset < log.shard.start() => gone += 1,
-                None => damaged(node, log, timed.offset, &"there is no record"),
+                Ok(None) if timed.offset < log.shard.start() => gone += 1,
+                Ok(None) => damaged(node, log, timed.offset, &"there is no record"),
+                Err(error @ ReadError::Damaged { .. }) => damaged(node, log, timed.offset, &error),
+                Err(error) if is_last && is_unread(&error) && again::add(node, log, *timed) => {
+                    let (shard, Timed { due_ms, offset }) = (log.shard.id(), timed);
+                    tracing::error!(%shard, offset, due_ms, %error, "a timed message cannot be read and is set aside, those behind it go on");
+                }
+                Err(error) => {
+                    unread = Some(error);
+                    break 'batch;
+                }
             }
-            last = *timed;
+            last = Some(*timed);
         }
     }
     if gone > 0 {
@@ -244,18 +286,27 @@ async fn deliver_due(node: &Rc<Node>, log: &Rc<Log>, now_ms: u64) -> Result<bool
         tracing::warn!(shard = %log.shard.id(), messages = gone, "timed messages were dropped as they came due");
     }
     dedup(&mut messages);
-    while let Some(home) = messages.first().map(|one: &Released| one.log) {
+    release(node, log, messages).await?;
+    if let Some(last) = last {
+        timers.done.set(last);
+        step!("timer_done");
+        timers.forget_recalls(last.due_ms);
+        // The mark of a recall is asked for again, too.
+        log.shard.end_timers_before(timers.finished_ms());
+    }
+    unread.map_or(Ok(true), |error| Err(error.into()))
+}
+
+/// Stores messages where they belong.
+async fn release(node: &Rc<Node>, log: &Log, mut messages: Vec<Released>) -> Result<(), PutError> {
+    let released = &log.timers.released;
+    while let Some(home) = messages.first().map(|one| one.log) {
         let (own, others): (Vec<_>, Vec<_>) = messages.into_iter().partition(|one| one.log == home);
         let count = put::release_all(node, home, own.into_iter().map(|one| one.message).collect()).await?;
-        timers.released.set(timers.released.get() + count);
+        released.set(released.get() + count);
         messages = others;
     }
-    timers.done.set(last);
-    step!("timer_done");
-    timers.recalled.borrow_mut().retain(|due_ms, _| *due_ms >= last.due_ms);
-    // The mark of a recall is asked for again, too.
-    log.shard.end_timers_before(timers.finished_ms());
-    Ok(true)
+    Ok(())
 }
 
 /// Reads records, all at once.
@@ -349,5 +400,23 @@ mod tests {
         assert_eq!(timers.finished_ms(), 700);
         timers.recalled.borrow_mut().insert(600, HashSet::new());
         assert_eq!(timers.finished_ms(), 598, "the mark of a recall is read again");
+    }
+
+    #[test]
+    fn what_is_set_aside_holds_the_progress_and_the_recalls_behind_it() {
+        let (timers, aside) = (Timers::default(), Timed { due_ms: 500, offset: 8192 });
+        timers.done.set(Timed { due_ms: 700, offset: u64::MAX });
+        assert!(timers.asides.borrow_mut().add(aside, now(), now()));
+        assert_eq!((timers.finished_ms(), timers.passed_ms()), (499, 700));
+        assert!(timers.is_open(aside) && timers.is_open(Timed { due_ms: 701, offset: 0 }));
+        assert!(!timers.is_open(Timed { due_ms: 500, offset: 4096 }));
+        for due_ms in [499, 500, 701] {
+            timers.recalled.borrow_mut().insert(due_ms, HashSet::new());
+        }
+        timers.forget_recalls(700);
+        assert_eq!(timers.recalled.borrow().keys().copied().collect::<Vec<_>>(), [500, 701]);
+        timers.asides.borrow_mut().remove(aside, now());
+        timers.forget_recalls(701);
+        assert_eq!(timers.finished_ms(), 699);
     }
 }

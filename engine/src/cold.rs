@@ -1,5 +1,6 @@
 //! Older parts of the log, read from disk: aligned blocks in a small cache, the next ones read ahead when somebody
-//! reads on in order, and a direct read for a record that no block holds whole. Only written bytes are ever kept.
+//! reads on in order, and a direct read for a record that no block holds whole, or whose block has a sector that the disk
+//! does not read. Only written bytes are ever kept.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -10,7 +11,7 @@ use ringmq_rt::{AlignedBuf, Slice, spawn};
 
 use crate::cache::Cache;
 use crate::error::ReadError;
-use crate::limits::{BLOCK, COLD_BLOCK};
+use crate::limits::{BLOCK, COLD_BLOCK, UNREADABLE_BLOCKS};
 use crate::log::{Span, to_usize};
 use crate::position::Position;
 use crate::state::Core;
@@ -21,6 +22,8 @@ pub(crate) struct ColdReads {
     /// Blocks that are being read.
     loading: RefCell<HashSet<u64>>,
     loaded: Waiters,
+    /// Blocks that the disk did not read whole.
+    unreadable: RefCell<Cache<u64, ()>>,
     /// The block that was asked for last.
     last: Cell<u64>,
     /// Blocks to read ahead.
@@ -35,6 +38,7 @@ impl ColdReads {
             blocks: RefCell::new(Cache::new(blocks)),
             loading: RefCell::default(),
             loaded: Waiters::new(),
+            unreadable: RefCell::new(Cache::new(UNREADABLE_BLOCKS)),
             last: Cell::new(u64::MAX),
             ahead: ahead.min(blocks / 4),
         }
@@ -73,7 +77,9 @@ pub(crate) async fn read(core: &Rc<Core>, offset: u64, len: u64) -> Result<Slice
         return direct(core, span, offset, len).await;
     }
     let sequential = core.cold.last.replace(start) == start.wrapping_sub(COLD_BLOCK);
-    let block = load(core, span, start, end).await?;
+    let Some(block) = load(core, span, start, end).await? else {
+        return direct(core, span, offset, len).await;
+    };
     if sequential {
         for block in (end..span.end).step_by(to_usize(COLD_BLOCK)).take(core.cold.ahead) {
             read_ahead(core, span, block);
@@ -89,11 +95,15 @@ fn gone(core: &Core, offset: u64) -> Option<ReadError> {
     (offset < start).then(|| ReadError::Gone { position: Position::new(core.shard, start) })
 }
 
-/// A block by way of the cache; two readers of the same block read it once.
-async fn load(core: &Rc<Core>, span: Span, start: u64, end: u64) -> Result<Slice, ReadError> {
+/// A block by way of the cache; two readers of the same block read it once. `None` for one that the disk does not read
+/// whole: a bad sector takes along what lies on it, not all that lies in its block.
+async fn load(core: &Rc<Core>, span: Span, start: u64, end: u64) -> Result<Option<Slice>, ReadError> {
     loop {
         if let Some(block) = core.cold.blocks.borrow_mut().get(start) {
-            return Ok(block);
+            return Ok(Some(block));
+        }
+        if core.cold.unreadable.borrow().contains(start) {
+            return Ok(None);
         }
         if core.cold.loading.borrow_mut().insert(start) {
             break;
@@ -101,8 +111,17 @@ async fn load(core: &Rc<Core>, span: Span, start: u64, end: u64) -> Result<Slice
         core.cold.loaded.until(|| (!core.cold.loading.borrow().contains(&start)).then_some(())).await;
     }
     let guard = Loading { core, start };
-    let block = direct(core, span, start, end - start).await?;
-    core.cold.blocks.borrow_mut().insert(start, block.clone());
+    let block = match direct(core, span, start, end - start).await {
+        Ok(block) => {
+            core.cold.blocks.borrow_mut().insert(start, block.clone());
+            Some(block)
+        }
+        Err(ReadError::Io { .. }) => {
+            core.cold.unreadable.borrow_mut().insert(start, ());
+            None
+        }
+        Err(error) => return Err(error),
+    };
     drop(guard);
     Ok(block)
 }
@@ -125,6 +144,7 @@ fn read_ahead(core: &Rc<Core>, span: Span, start: u64) {
     let worth = start < span.end
         && core.with(|s| end <= s.marks.written.offset())
         && !core.cold.blocks.borrow().contains(start)
+        && !core.cold.unreadable.borrow().contains(start)
         && !core.cold.loading.borrow().contains(&start);
     if worth {
         let core = Rc::clone(core);

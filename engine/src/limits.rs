@@ -112,6 +112,10 @@ pub const COLD_BLOCK: u64 = 256 << 10;
 /// Log bytes kept once read from disk; the least recently used goes first.
 pub const COLD_CACHE: u64 = 8 << 20;
 
+/// Blocks of which it is remembered that the disk did not read them whole: what lies in them is read by itself, which is
+/// slower for many small records. The least recently noticed is tried as a whole again.
+pub const UNREADABLE_BLOCKS: usize = 64;
+
 /// Blocks that are read ahead of whoever reads in order.
 pub const READ_AHEAD: usize = 4;
 

@@ -376,6 +376,20 @@ async fn entry(core: &Rc<Core>, request: &ReadRequest<'_>, offset: u64) -> Resul
     })
 }
 
+/// Where the message at a queue offset lies, whether it can be read or not.
+pub(crate) async fn position_of(
+    core: &Rc<Core>,
+    request: &ReadRequest<'_>,
+    offset: u64,
+) -> Result<Option<Position>, ReadError> {
+    let found = match entry(core, request, offset).await {
+        Err(ReadError::Gone { .. }) => None,
+        found => found?,
+    };
+    let kept = found.filter(|entry| entry.offset >= core.segments.start());
+    Ok(kept.map(|entry| Position::new(core.shard, entry.offset)))
+}
+
 /// The store time of the message at a queue offset.
 pub(crate) async fn store_time(
     core: &Rc<Core>,

@@ -426,6 +426,19 @@ impl Shard {
         }
     }
 
+    /// Where one message lies, be it on a sector that the disk does not read; `None` if readers see none there.
+    ///
+    /// # Errors
+    /// The queue's index cannot be read.
+    pub async fn position_of(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        offset: QueueOffset,
+    ) -> Result<Option<Position>, ReadError> {
+        read::position_of(&self.core, &place(topic, queue_id), offset.0).await
+    }
+
     /// Store time of one message; `None` if readers see none there.
     ///
     /// # Errors

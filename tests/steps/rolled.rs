@@ -2,8 +2,11 @@
 //! moved, so that nobody waits for them.
 
 use super::support::clock::Shifted;
+use super::support::disk::BadSectors;
 use super::support::eventually;
+use super::support::server::{Flush, Settings};
 use super::support::wire::{self, Connection};
+use super::unread::position;
 use super::victim::{At, PATIENCE, TOPIC, Victim, count, due_at, each, names, send, wall_ms};
 
 const KEPT: &str = "rmq_sys_wheel_timer";
@@ -33,22 +36,22 @@ fn end_of_queue(connection: &mut Connection, code: i32) -> i64 {
     reply.header.number("offset")
 }
 
-/// Stores timers and fills their segment, until the broker is gone or the segment is full.
-fn fill(connection: &mut Connection, near: bool) {
+/// Stores timers and fills their segment, until the broker is gone or the segment is full. Where the far ones are.
+fn fill(connection: &mut Connection, near: bool) -> Vec<i64> {
     let now_ms = wall_ms();
-    for (apart, name) in (0..).zip(names("far", TIMERS)) {
-        send(connection, &name, &due_at(now_ms + FAR_MS + apart)).unwrap();
-    }
+    let far = |(apart, name): (i64, String)| send(connection, &name, &due_at(now_ms + FAR_MS + apart)).unwrap();
+    let places = (0..).zip(names("far", TIMERS)).map(far).map(|reply| position(&reply)).collect();
     if near {
         send(connection, "near", &due_at(now_ms + NEAR_MS)).unwrap();
     }
     let body = vec![b'.'; 4000];
     let ext = wire::Outgoing { topic: TOPIC, queue: 0, properties: "", body: &body }.ext();
     while let Ok(reply) = connection.call(wire::SEND_MESSAGE_V2, &ext, &body) {
-        if i64::from_str_radix(&reply.header.field("msgId")[16..], 16).unwrap() > SEGMENT {
-            return;
+        if position(&reply) > SEGMENT {
+            break;
         }
     }
+    places
 }
 
 const STEPS: &[At] = &[
@@ -108,4 +111,38 @@ fn timers_are_stored_anew_once_while_their_segment_waits_for_another() {
     let last = 1;
     assert_eq!(end_of_queue(&mut connection, wire::GET_MAX_OFFSET), held + i64::try_from(TIMERS).unwrap() + last);
     assert_eq!(count(&victim.all_left(TOPIC)).get("near"), Some(&1));
+}
+
+#[test]
+fn a_timer_that_is_not_read_keeps_its_segment_and_no_other_waits_for_it() {
+    let (folder, shifted) = (tempfile::tempdir().unwrap(), Shifted::default());
+    let bad = BadSectors::none(folder.path(), SEGMENT);
+    let properties = |reserved: &str| {
+        let of = |(key, value): &(&'static str, &str)| {
+            (*key, if *key == "fileReservedTime" { reserved } else { value }.to_owned())
+        };
+        DROPPING.iter().map(of).collect()
+    };
+    let settings =
+        Settings { flush: Flush::Sync, shards: 1, properties: properties("72"), env: vec![shifted.env(), bad.env()] };
+    let mut victim = Victim::in_folder(folder, At("nothing", 1), settings);
+    let places = fill(&mut victim.connect(), false);
+    // Nothing of it is in the memory of the next one.
+    assert!(victim.cluster.broker.terminate().success());
+    bad.hit(places[TIMERS / 2]);
+    victim.cluster.broker.settings().properties = properties("0");
+    victim.restart();
+    let mut connection = victim.connect();
+    let all = i64::try_from(TIMERS).unwrap();
+    eventually("the others are stored anew", PATIENCE, || {
+        (end_of_queue(&mut connection, wire::GET_MAX_OFFSET) == 2 * all - 1).then_some(())
+    });
+    // Each has retention look at the waiting segment again.
+    for _ in 0..20 {
+        assert_eq!(connection.call(DELETE_EXPIRED_COMMITLOG, &[], &[]).unwrap().header.code, 0);
+    }
+    assert_eq!(end_of_queue(&mut connection, wire::GET_MIN_OFFSET), 0, "the segment waits for it");
+    assert_eq!(end_of_queue(&mut connection, wire::GET_MAX_OFFSET), 2 * all - 1, "the others are stored anew once");
+    bad.heal();
+    come_once_later(&victim, &shifted);
 }

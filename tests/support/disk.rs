@@ -1,4 +1,4 @@
-//! A small disk that a test fills, and a disk that is stuck.
+//! A small disk that a test fills, a disk that is stuck, and one with bad sectors.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -36,6 +36,39 @@ impl Stuck {
     }
 
     pub(crate) fn release(&self) {
+        fs::remove_file(&self.file).unwrap();
+    }
+}
+
+/// A broker's disk with sectors that it does not read.
+pub(crate) struct BadSectors {
+    file: PathBuf,
+    /// Length of the log's segments.
+    segment: i64,
+}
+
+impl BadSectors {
+    /// A disk without any; `folder` is for the file by which the broker is told.
+    pub(crate) fn none(folder: &Path, segment: i64) -> BadSectors {
+        BadSectors { file: folder.join("bad sectors"), segment }
+    }
+
+    /// The environment of its broker.
+    pub(crate) fn env(&self) -> (&'static str, String) {
+        ("RINGMQ_TEST_UNREADABLE", self.file.display().to_string())
+    }
+
+    /// From here on the log's byte at this position is not read.
+    pub(crate) fn hit(&self, position: i64) {
+        let (shard, offset) = (position >> 56, position & ((1 << 56) - 1));
+        let (base, at) = (offset / self.segment * self.segment, offset % self.segment);
+        let written = self.file.with_extension("new");
+        fs::write(&written, format!("commitlog/{shard}/{base:020} {at} {}\n", at + 1)).unwrap();
+        fs::rename(written, &self.file).unwrap();
+    }
+
+    /// The disk reads everything again.
+    pub(crate) fn heal(&self) {
         fs::remove_file(&self.file).unwrap();
     }
 }

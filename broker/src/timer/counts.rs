@@ -60,6 +60,8 @@ pub async fn left(log: &Log) -> Result<TimersLeft, ReadError> {
     let done = timers.done.get();
     let waiting = log.shard.timers_behind(done).await?;
     let due = log.shard.due(done, now_ms, 1).await?;
-    let behind_ms = due.first().map_or(0, |first| now_ms.saturating_sub(first.due_ms));
+    let (aside, set_aside) = (timers.asides.borrow().first(), timers.asides.borrow().len() as u64);
+    let waiting = waiting + set_aside;
+    let behind_ms = aside.or(due.first().copied()).map_or(0, |first| now_ms.saturating_sub(first.due_ms));
     Ok(TimersLeft { waiting, behind: Duration::from_millis(behind_ms), unread: false })
 }

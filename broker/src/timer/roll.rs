@@ -1,14 +1,17 @@
-//! Timers that outlive the segment in which they lie: before it is dropped they are stored anew at the end of the log.
+//! Timers that outlive the segment in which they lie: before it is dropped they are stored anew at the end of the log. One that
+//! the disk does not read cannot be; its time is in the index, and its segment stays until it is delivered or given up.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use ringmq_engine::{Position, QueueOffset, ReadRequest, ReadStatus, SegmentInfo};
+use ringmq_engine::{Position, QueueOffset, ReadError, ReadRequest, ReadStatus, SegmentInfo, Timed};
 use ringmq_protocol::message::{Record, RecordError};
 use ringmq_protocol::{names, properties};
 use ringmq_rt::step;
 
+use crate::aside::is_unread;
 use crate::detour::own_queue;
+use crate::limits::UNREAD_TIMERS_MAX;
 use crate::log::Log;
 use crate::message::Message;
 use crate::node::Node;
@@ -18,11 +21,20 @@ use super::damaged;
 
 /// A timer that is due this soon is not stored anew; its segment stays until it is delivered.
 const SOON_MS: u64 = 60_000;
+/// Timers that are read at once.
+const BATCH: usize = 128;
+/// Entries of the index that are looked through at once.
+const ENTRIES: usize = 4096;
 
 /// How far timers were stored anew since the start, so that segments that wait for a few do not have the others stored
 /// anew at each look.
 #[derive(Debug, Default)]
-pub(super) struct Rolled(Vec<Part>);
+pub(super) struct Rolled {
+    parts: Vec<Part>,
+    /// Timers that could not be read, and so were not stored anew, by log offset: when they are due; 0 if they are not to come
+    /// any more.
+    unread: BTreeMap<u64, u64>,
+}
 
 /// A part of the log, behind the one before it.
 #[derive(Debug, Clone, Copy)]
@@ -36,15 +48,26 @@ struct Part {
 impl Rolled {
     /// Up to when the timer at a log offset had to be due to be left where it is; `None` if it was not looked at.
     fn left_until_ms(&self, offset: u64) -> Option<u64> {
-        self.0.iter().find(|part| offset < part.end).map(|part| part.until_ms)
+        let is_unread = self.unread.contains_key(&offset);
+        self.parts.iter().find(|part| offset < part.end && !is_unread).map(|part| part.until_ms)
+    }
+
+    /// The timer at a log offset was not read, and is due then; false when there are too many.
+    fn could_not_read(&mut self, offset: u64, due_ms: u64) -> bool {
+        let has_room = self.unread.len() < UNREAD_TIMERS_MAX;
+        if has_room {
+            self.unread.insert(offset, due_ms);
+        }
+        has_room
     }
 
     /// Everything up to `end` that was not looked at is stored anew if it is due behind `until_ms`. The log begins at
     /// `start`.
     fn note(&mut self, start: u64, end: u64, until_ms: u64) {
-        self.0.retain(|part| part.end > start);
-        if self.0.last().is_none_or(|last| last.end < end) {
-            self.0.push(Part { end, until_ms });
+        self.unread.retain(|offset, _| *offset >= start);
+        self.parts.retain(|part| part.end > start);
+        if self.parts.last().is_none_or(|last| last.end < end) {
+            self.parts.push(Part { end, until_ms });
         }
     }
 }
@@ -84,15 +107,32 @@ pub async fn roll(node: &Rc<Node>, log: &Rc<Log>, before: u64, segments: &[Segme
     let mut offset = log.shard.min_offset(names::TIMER_TOPIC, queue_id);
     let mut rolled = 0;
     let until_ms = log.timers.now_ms().saturating_add(SOON_MS);
+    // Timers in front of this one are read one at a time, since one of them could not be read.
+    let mut singly = 0;
     loop {
-        let request =
-            ReadRequest { topic: names::TIMER_TOPIC, queue_id, offset, max_messages: 128, max_bytes: 1 << 20 };
+        let is_single = offset.0 < singly;
+        let max_messages = if is_single { 1 } else { BATCH };
+        let request = ReadRequest { topic: names::TIMER_TOPIC, queue_id, offset, max_messages, max_bytes: 1 << 20 };
         let batch = match log.shard.read_cold(request, &mut |_| true).await {
             Ok(batch) => batch,
-            Err(error) => {
-                rolling.failed = Some(error.to_string());
-                break;
+            Err(ReadError::Damaged { .. } | ReadError::Io { .. }) if !is_single => {
+                singly = offset.0 + BATCH as u64;
+                continue;
             }
+            Err(error) => match pass_over(node, log, (queue_id, offset), before, &error).await {
+                Some(Passed { at, .. }) if at >= before => break,
+                Some(Passed { at, is_open }) => {
+                    if is_open {
+                        rolling.leave(segments, at);
+                    }
+                    offset = QueueOffset(offset.0 + 1);
+                    continue;
+                }
+                None => {
+                    rolling.failed = Some(error.to_string());
+                    break;
+                }
+            },
         };
         let (mut anew, mut offsets) = (Vec::new(), Vec::new());
         let mut passed = false;
@@ -117,12 +157,13 @@ pub async fn roll(node: &Rc<Node>, log: &Rc<Log>, before: u64, segments: &[Segme
                     }
                     Err(error) => damaged(node, log, position.offset(), &error),
                 }
-            } else if due_ms > log.timers.finished_ms() {
+            } else if log.timers.is_open(Timed { due_ms, offset: position.offset() }) {
                 rolling.leave(segments, position.offset());
             }
         }
         let stored = if rolling.failed.is_none() { store(node, log, &anew, &mut rolling.failed).await } else { 0 };
         rolled += stored;
+        log.timers.rolled.borrow_mut().unread.retain(|offset, _| !offsets[..stored].contains(offset));
         offsets[stored..].iter().for_each(|offset| rolling.leave(segments, *offset));
         let goes_on = match batch.status {
             ReadStatus::Found => !passed,
@@ -141,6 +182,67 @@ pub async fn roll(node: &Rc<Node>, log: &Rc<Log>, before: u64, segments: &[Segme
         tracing::info!(shard = %log.shard.id(), rolled, before, "stored timed messages anew, their segment goes");
     }
     rolling
+}
+
+/// A timer that could not be read.
+struct Passed {
+    /// Its log offset.
+    at: u64,
+    /// It still has to be delivered.
+    is_open: bool,
+}
+
+/// Looks at what is known of a timer that cannot be read, if it lies in front of the log offset `before`; `None` if nothing is,
+/// or if there are too many.
+async fn pass_over(
+    node: &Node,
+    log: &Log,
+    (queue_id, offset): (i32, QueueOffset),
+    before: u64,
+    error: &ReadError,
+) -> Option<Passed> {
+    // The index of its queue may be what cannot be read.
+    let position = log.shard.position_of(names::TIMER_TOPIC, queue_id, offset).await.ok()??;
+    let at = position.offset();
+    if at >= before {
+        return Some(Passed { at, is_open: true });
+    }
+    let rolled = &log.timers.rolled;
+    let known = rolled.borrow().unread.get(&at).copied();
+    if let Some(due_ms) = known {
+        return Some(Passed { at, is_open: log.timers.is_open(Timed { due_ms, offset: at }) });
+    }
+    let due_ms = match error {
+        ReadError::Damaged { .. } => None,
+        error if is_unread(error) => due_of(log, at).await.ok()?,
+        _ => return None,
+    };
+    if !rolled.borrow_mut().could_not_read(at, due_ms.unwrap_or(0)) {
+        return None;
+    }
+    match due_ms {
+        Some(due_ms) => {
+            tracing::error!(%position, due_ms, %error, "a timed message cannot be read to be stored anew, its segment stays");
+        }
+        None if is_unread(error) => (),
+        None => damaged(node, log, at, error),
+    }
+    Some(Passed { at, is_open: due_ms.is_some() })
+}
+
+/// When the timer at a log offset is due; `None` if it does not have to be delivered any more.
+async fn due_of(log: &Log, offset: u64) -> Result<Option<u64>, ReadError> {
+    let aside = log.timers.asides.borrow().first();
+    let passed = Timed { due_ms: log.timers.passed_ms(), offset: u64::MAX };
+    let mut from = aside.map_or(passed, |first| Timed { due_ms: first.due_ms.saturating_sub(1), ..passed }.min(passed));
+    loop {
+        let entries = log.shard.due(from, u64::MAX, ENTRIES).await?;
+        if let Some(found) = entries.iter().find(|timed| timed.offset == offset) {
+            return Ok(log.timers.is_open(*found).then_some(found.due_ms));
+        }
+        let Some(last) = entries.last() else { return Ok(None) };
+        from = *last;
+    }
 }
 
 /// Stores messages in this order; how many of them are stored.
@@ -193,6 +295,18 @@ mod tests {
         let of = |rolled: &Rolled, offset| rolled.left_until_ms(offset);
         assert_eq!([of(&rolled, 999), of(&rolled, 1000), of(&rolled, 2000)], [Some(60), Some(80), None]);
         rolled.note(1000, 2000, 90);
-        assert_eq!((rolled.0.len(), of(&rolled, 1500)), (1, Some(80)));
+        assert_eq!((rolled.parts.len(), of(&rolled, 1500)), (1, Some(80)));
+    }
+
+    #[test]
+    fn a_timer_that_was_not_read_counts_as_not_looked_at() {
+        let mut rolled = Rolled::default();
+        assert!(rolled.could_not_read(500, 90));
+        rolled.note(0, 1000, 60);
+        assert_eq!([500, 501].map(|offset| rolled.left_until_ms(offset)), [None, Some(60)]);
+        assert!((1000..).take(UNREAD_TIMERS_MAX - 1).all(|offset| rolled.could_not_read(offset, 90)));
+        assert!(!rolled.could_not_read(999, 90));
+        rolled.note(501, 2000, 60);
+        assert!(rolled.could_not_read(999, 90), "what was dropped is forgotten");
     }
 }

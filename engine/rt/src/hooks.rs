@@ -1,5 +1,5 @@
 //! What a test may do to a running broker from outside: end it at an exact step, move its wall clock, give it a disk with
-//! room, and a disk that is stuck. With the feature `test-hooks` off, as in every build but that of tests, a step is no code
+//! room, one that is stuck, and one with bad sectors. With the feature `test-hooks` off, as in every build but that of tests, a step is no code
 //! and the environment is not read.
 //!
 //! `RINGMQ_TEST_KILL=STEP@N` ends the whole process by SIGKILL when it passes the step for the n-th time, counted from 1,
@@ -8,6 +8,8 @@
 //! `RINGMQ_TEST_ROOM=1` has every disk half free, however full the one is that the tests run on.
 //! `RINGMQ_TEST_DISK=FILE` has every write and flush of the store's files wait as long as there is that file. Reads go on, and
 //! so do the small files that are replaced as a whole.
+//! `RINGMQ_TEST_UNREADABLE=FILE` has reads of the store's files fail with `EIO` that touch a range in that file: in each line the
+//! end of a path, and the range's first byte and the one behind its last.
 
 /// A step of which a test may want to see what a kill leaves: its name, as a format string and its arguments. A name says
 /// what has just been done, and behind a colon to which topic or file.
@@ -43,18 +45,26 @@ pub(crate) fn disk() -> std::future::Ready<()> {
     std::future::ready(())
 }
 
+/// Whether the disk reads `len` bytes of a file.
+#[cfg(not(feature = "test-hooks"))]
+#[inline(always)]
+pub(crate) fn readable(_path: &std::path::Path, _at: u64, _len: usize) -> std::io::Result<()> {
+    Ok(())
+}
+
 #[cfg(feature = "test-hooks")]
 pub use self::on::passed;
 #[cfg(feature = "test-hooks")]
-pub(crate) use self::on::{clock_shift_ms, disk, room};
+pub(crate) use self::on::{clock_shift_ms, disk, readable, room};
 
 #[cfg(feature = "test-hooks")]
 mod on {
     use std::ffi::OsString;
+    use std::path::Path;
     use std::sync::LazyLock;
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::Duration;
-    use std::{env, fmt, fs};
+    use std::{env, fmt, fs, io};
 
     use crate::fs::Space;
     use crate::time::sleep;
@@ -91,6 +101,8 @@ mod on {
 
     static DISK: LazyLock<Option<OsString>> = LazyLock::new(|| env::var_os("RINGMQ_TEST_DISK"));
 
+    static UNREADABLE: LazyLock<Option<OsString>> = LazyLock::new(|| env::var_os("RINGMQ_TEST_UNREADABLE"));
+
     static ROOM: LazyLock<bool> = LazyLock::new(|| env::var_os("RINGMQ_TEST_ROOM").is_some_and(|asked| asked == "1"));
 
     /// A step was passed; for [`step!`](crate::step).
@@ -119,6 +131,22 @@ mod on {
         while fs::exists(file).unwrap_or(false) {
             sleep(LOOK).await;
         }
+    }
+
+    /// Whether the disk reads `len` bytes of a file.
+    pub(crate) fn readable(path: &Path, at: u64, len: usize) -> io::Result<()> {
+        let Some(file) = &*UNREADABLE else { return Ok(()) };
+        let end = at + len as u64;
+        let is_bad = |line: &str| {
+            let mut parts = line.split_whitespace();
+            let (name, from, to) = (parts.next()?, parts.next()?.parse::<u64>().ok()?, parts.next()?.parse().ok()?);
+            Some(path.ends_with(name) && from < end && at < to)
+        };
+        let bad = fs::read_to_string(file).unwrap_or_default();
+        if bad.lines().any(|line| is_bad(line).unwrap_or_else(|| panic!("{line:?}: write PATH FROM TO"))) {
+            return Err(io::Error::from_raw_os_error(libc::EIO));
+        }
+        Ok(())
     }
 
     pub(crate) fn clock_shift_ms() -> i64 {

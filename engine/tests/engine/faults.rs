@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ringmq_engine::{AppendError, FlushPolicy, ShardOptions};
+use ringmq_engine::{AppendError, FlushPolicy, QueueOffset, ReadError, ShardOptions};
 use ringmq_rt::sim::{CrashKind, Failure, Fault, Request, Sim};
 
-use super::support::{Message, all, append, open, small};
+use super::support::{Message, all, append, close, open, small};
 
 fn log_fault(request: Request) -> Fault {
     Fault { request, failure: Failure::Once, path: Some(PathBuf::from("/store/commitlog")), skip: 0 }
@@ -117,5 +117,39 @@ fn a_slow_disk_makes_the_shard_busy_and_not_large() {
         assert!(matches!(busy, AppendError::Busy { unwritten } if unwritten <= 256 << 10), "{busy:?}");
         shard.confirmed(taken).await.unwrap();
         Message::new("t", 0, vec![1; 2000]).append(&shard).unwrap();
+    });
+}
+
+#[test]
+fn a_block_that_is_not_read_whole_takes_no_other_record_along() {
+    let sim = Sim::new(3);
+    let disk = sim.disk();
+    sim.run(async {
+        let (store, shard) = open(small(FlushPolicy::Sync)).await.unwrap();
+        for n in 0..250 {
+            append(&shard, &Message::new("t", 0, vec![n; 1000])).await.unwrap();
+        }
+        close(store, &shard).await;
+        let (_store, shard) = open(small(FlushPolicy::Sync)).await.unwrap();
+        disk.inject(log_fault(Request::Read));
+        let (all, faults) = (all(&shard, "t", 0).await, disk.stats().faults);
+        assert_eq!((all.len(), faults), (250, 1));
+    });
+}
+
+#[test]
+fn a_record_that_is_not_read_is_found_by_its_queue_all_the_same() {
+    let sim = Sim::new(4);
+    let disk = sim.disk();
+    sim.run(async {
+        let (store, shard) = open(small(FlushPolicy::Sync)).await.unwrap();
+        let ticket = append(&shard, &Message::new("t", 0, vec![1; 100])).await.unwrap();
+        close(store, &shard).await;
+        let (_store, shard) = open(small(FlushPolicy::Sync)).await.unwrap();
+        disk.inject(Fault { failure: Failure::Sticky, ..log_fault(Request::Read) });
+        let read = shard.record_at(ticket.position).await;
+        assert!(matches!(read, Err(ReadError::Io { .. })), "{read:?}");
+        assert_eq!(shard.position_of("t", 0, QueueOffset(0)).await.unwrap(), Some(ticket.position));
+        assert_eq!(shard.position_of("t", 0, QueueOffset(1)).await.unwrap(), None);
     });
 }

@@ -81,6 +81,7 @@ impl File {
     pub(crate) async fn read_at(&self, mut buf: AlignedBuf, offset: u64) -> io::Result<(AlignedBuf, usize)> {
         let at = buf.as_mut_ptr();
         let len = buf.len();
+        hooks::readable(&self.path, offset, len).map_err(|e| self.named("read", &e))?;
         // The descriptor stays open with the buffer: a queued entry names it by its number.
         let kept = Rc::new(Read { buf: Cell::new(Some(buf)), _file: Arc::clone(&self.file) });
         let mut done = 0;
