@@ -13,6 +13,8 @@ mod support;
 mod clock;
 #[path = "steps/creations.rs"]
 mod creations;
+#[path = "steps/deleted.rs"]
+mod deleted;
 #[path = "steps/flood.rs"]
 mod flood;
 #[path = "steps/forced.rs"]

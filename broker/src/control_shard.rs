@@ -3,12 +3,13 @@
 //! notified. Changes that come in while a file is being written share the next write.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
 use ringmq_net::ConnId;
-use ringmq_rt::sync::Event;
+use ringmq_rt::sync::{Event, Waiters};
 use ringmq_rt::time::{now, sleep};
 use ringmq_rt::{fs, spawn, step, wall_ms};
 
@@ -47,6 +48,9 @@ pub struct ControlShard {
     work: Event,
     /// Changes are being carried out.
     busy: Cell<bool>,
+    /// Topics whose messages are being dropped.
+    deleting: RefCell<HashSet<String>>,
+    deleted: Waiters,
     announcer: RefCell<Option<Rc<Announcer>>>,
     stopping: Cell<bool>,
     /// What the whole broker has done.
@@ -62,6 +66,20 @@ pub struct ControlShard {
     pub config_changing: Cell<bool>,
     /// How often it was.
     pub config_changes: Cell<u32>,
+}
+
+/// A deletion under way.
+#[derive(Debug)]
+pub struct Deletion<'a> {
+    control: &'a ControlShard,
+    topic: &'a str,
+}
+
+impl Drop for Deletion<'_> {
+    fn drop(&mut self) {
+        self.control.deleting.borrow_mut().remove(self.topic);
+        self.control.deleted.wake_all();
+    }
 }
 
 #[derive(Debug)]
@@ -125,6 +143,8 @@ impl ControlShard {
             queue: RefCell::default(),
             work: Event::new(),
             busy: Cell::new(false),
+            deleting: RefCell::default(),
+            deleted: Waiters::new(),
             announcer: RefCell::default(),
             stopping: Cell::new(false),
             history: RefCell::default(),
@@ -404,6 +424,18 @@ impl ControlShard {
         }
     }
 
+    /// Waits until no messages of an earlier topic of that name are being dropped, and has those who make it wait until the
+    /// returned value is dropped.
+    pub async fn begin_deletion<'a>(&'a self, topic: &'a str) -> Deletion<'a> {
+        self.deleted.until(|| self.deleting.borrow_mut().insert(topic.to_owned()).then_some(())).await;
+        Deletion { control: self, topic }
+    }
+
+    /// Waits until a topic may be made: what is sent to it must not be dropped with the messages of an earlier one.
+    pub async fn deletion_over(&self, topic: &str) {
+        self.deleted.until(|| (!self.deleting.borrow().contains(topic)).then_some(())).await;
+    }
+
     /// Creates the topic of a send, if the rules allow.
     pub async fn ensure_topic(
         self: &Rc<Self>,
@@ -413,6 +445,7 @@ impl ControlShard {
         unit_mode: bool,
     ) -> Told {
         let wanted = Wanted { topic, default_topic, default_queues, unit_mode };
+        self.deletion_over(topic).await;
         let found = self.tables.borrow_mut().topics.find_or_create(wanted, wall_ms());
         match found {
             Ok((_, topics)) => {
@@ -439,6 +472,7 @@ impl ControlShard {
     /// Makes sure that a topic of the broker's own making exists.
     pub async fn ensure_own_topic(self: &Rc<Self>, topic: &str, queues: i32, sys_flag: i32) -> Told {
         let own = OwnTopic { topic, queues, order: false, sys_flag };
+        self.deletion_over(topic).await;
         let found = self.tables.borrow_mut().topics.ensure(own, wall_ms());
         match found {
             Ok(topics) => self.told(Changes { topics, ..Changes::default() }).await,

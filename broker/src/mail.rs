@@ -22,7 +22,7 @@ use crate::reset::{GroupQueue, ResetChange};
 use crate::settings::Settings;
 use crate::stats::Totals;
 use crate::subscription::{GroupSubscriptions, SubscriptionChange};
-use crate::topic::{Topic, TopicChange};
+use crate::topic::{Deletions, Topic, TopicChange};
 use crate::traffic::{Count, Item};
 use crate::transaction::{CheckJob, EndJob};
 
@@ -82,6 +82,8 @@ pub struct SendJob {
     pub queue_id: i32,
     /// The topic's messages carry several tags each.
     pub multi_tags: bool,
+    /// As of when the topic was there.
+    pub seen: Deletions,
     pub frame: Frame,
 }
 
@@ -168,8 +170,8 @@ pub enum Ask {
     EnsureOwnTopic { topic: Box<str>, queues: i32, sys_flag: i32 },
     /// To the control shard: a connection of a producer group, another one each time.
     Producer { group: Box<str> },
-    /// To a log's shard: store these messages, in this order.
-    Put { log: u16, messages: Vec<Message>, whose: For },
+    /// To a log's shard: store these messages, in this order. Their topics were there as of `seen`.
+    Put { log: u16, messages: Vec<Message>, whose: For, seen: Deletions },
     /// To a log's shard: check a half again that was parked on it.
     BringBack { log: u16, half: Box<Message> },
     /// To every shard: drop the topic's messages.

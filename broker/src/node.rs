@@ -116,6 +116,12 @@ impl Node {
         self.log_shards.set(shards);
     }
 
+    /// Whether a queue lives on a log shard, by this shard's copy of the topic table.
+    pub fn is_home(&self, log: u16, topic: &str, queue_id: i32) -> bool {
+        let topics = self.topics.borrow();
+        topics.get(topic).is_some_and(|topic| topic.home(queue_id.max(0), self.log_shards()) == log)
+    }
+
     /// The executor that runs a log shard.
     pub fn executor_of(&self, log: u16) -> usize {
         usize::from(log) % self.post.shards()
@@ -373,7 +379,7 @@ impl Node {
                     None => Told::Failed("the broker is not ready".to_owned()),
                 },
                 Ask::Producer { group } => Told::Conn(node.control().and_then(|control| control.producer(&group))),
-                Ask::Put { log, messages, whose } => put::asked(&node, log, messages, whose).await,
+                Ask::Put { log, messages, whose, seen } => put::asked(&node, log, messages, (whose, seen)).await,
                 Ask::BringBack { log, half } => transaction::bring_back(&node, log, *half).await,
                 Ask::Queue { log, topic, queue_id } => query::ends(&node, log, &topic, queue_id).await,
                 Ask::Firsts { log, topic, queues, ahead } => query::firsts(&node, log, &topic, &queues, ahead).await,

@@ -1,6 +1,6 @@
 //! Putting the broker's own messages into a log. What a client asks for waits in the line of a busy log, as a send does, and
 //! is refused like one; what was promised to somebody waits as long as the log is busy. Either returns once the message is as
-//! safe as the broker promises.
+//! safe as the broker promises. A message whose topic was deleted meanwhile is not stored, or it would bring a queue of it back.
 
 use std::rc::Rc;
 
@@ -14,7 +14,7 @@ use crate::mail::{Ask, Told};
 use crate::message::Message;
 use crate::node::Node;
 use crate::refusal::Refusal;
-use crate::topic::Topic;
+use crate::topic::{Deletions, Topic};
 
 /// Why a message of the broker's own is not stored.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +30,9 @@ pub enum PutError {
     /// It is for the timers, which are past its time.
     #[error("it is due already")]
     Late,
+    /// Or it was deleted and made again with other homes.
+    #[error("topic {0} was deleted")]
+    TopicDeleted(String),
     /// Said by the message's shard.
     #[error("{0}")]
     Elsewhere(Refusal),
@@ -64,6 +67,7 @@ impl From<PutError> for Refusal {
             PutError::Poisoned(why) => Self::failed(format!("the message may not be stored: {why}")),
             // Only recalls are answered with it.
             PutError::Late => Self::recall_too_late(),
+            PutError::TopicDeleted(topic) => Self::topic_missing(&topic),
             PutError::Busy(refusal) | PutError::Elsewhere(refusal) => refusal,
         }
     }
@@ -88,7 +92,12 @@ pub async fn put_all(node: &Rc<Node>, log: u16, messages: Vec<Message>, whose: F
     if let Some(log) = node.log(log) {
         return put_here(node, &log, messages, whose).await;
     }
-    match node.ask(node.executor_of(log), Ask::Put { log, messages, whose }).await {
+    // The other shard may not know yet of a topic that is new, but knows of those that are deleted from here on.
+    if let Some(gone) = messages.iter().find(|message| !node.is_home(log, &message.topic, message.queue_id)) {
+        return Err(PutError::TopicDeleted(gone.topic.clone()));
+    }
+    let seen = node.topics.borrow().deletions();
+    match node.ask(node.executor_of(log), Ask::Put { log, messages, whose, seen }).await {
         Told::Put(tickets) => Ok(tickets),
         other => Err(PutError::Elsewhere(other.unexpected())),
     }
@@ -108,11 +117,24 @@ pub async fn release_all(node: &Rc<Node>, log: u16, messages: Vec<Message>) -> R
 ///
 /// # Errors
 /// As [`put_all`].
-pub async fn put_here(node: &Node, log: &Log, mut messages: Vec<Message>, whose: For) -> Result<Vec<Ticket>, PutError> {
+pub async fn put_here(node: &Node, log: &Log, messages: Vec<Message>, whose: For) -> Result<Vec<Ticket>, PutError> {
+    store_here(node, log, messages, whose, None).await
+}
+
+async fn store_here(
+    node: &Node,
+    log: &Log,
+    mut messages: Vec<Message>,
+    whose: For,
+    seen: Option<Deletions>,
+) -> Result<Vec<Ticket>, PutError> {
     let mut tickets = Vec::with_capacity(messages.len());
     for message in &mut messages {
-        match append_one(node, log, message, whose).await {
+        match append_one(node, log, message, whose, seen).await {
             Ok(ticket) => tickets.push(ticket),
+            Err(PutError::TopicDeleted(topic)) if whose == For::Promised && !has_topic(node, &topic) => {
+                tracing::warn!(topic, "a message that was kept for later is not delivered: its topic was deleted");
+            }
             Err(error) if whose == For::Promised && error.is_final() => {
                 node.served.delayed_dropped(1);
                 let key = message.property(properties::UNIQ_KEY).unwrap_or_default();
@@ -144,15 +166,37 @@ pub async fn append_here(
     tickets: &mut Vec<Ticket>,
 ) -> Result<(), PutError> {
     for message in messages {
-        tickets.push(when_free(log, || try_append(node, log, message)).await?);
+        tickets.push(when_free(log, || try_append(node, log, message, None)).await?);
     }
     Ok(())
 }
 
-async fn append_one(node: &Node, log: &Log, message: &mut Message, whose: For) -> Result<Ticket, PutError> {
+fn has_topic(node: &Node, topic: &str) -> bool {
+    node.topics.borrow().get(topic).is_some()
+}
+
+/// Whether the queue of a message is one of this log's. Another shard's copy of the topic table that had it as of `seen` may be
+/// ahead of this one's.
+fn check_home(node: &Node, log: &Log, message: &Message, seen: Option<Deletions>) -> Result<(), PutError> {
+    let number = u16::from(log.shard.id().get());
+    let was_seen = seen.is_some_and(|seen| node.topics.borrow().deletions() <= seen);
+    if was_seen || node.is_home(number, &message.topic, message.queue_id) {
+        return Ok(());
+    }
+    Err(PutError::TopicDeleted(message.topic.clone()))
+}
+
+async fn append_one(
+    node: &Node,
+    log: &Log,
+    message: &mut Message,
+    whose: For,
+    seen: Option<Deletions>,
+) -> Result<Ticket, PutError> {
     let one = std::slice::from_mut(message);
-    in_time(node, log, one, whose, |messages| {
-        messages.iter().map(|message| try_append(node, log, message)).next().unwrap_or(Err(AppendError::Empty.into()))
+    in_time(node, log, one, whose, |messages| match messages {
+        [message] => try_append(node, log, message, seen),
+        _ => Err(AppendError::Empty.into()),
     })
     .await
 }
@@ -192,7 +236,8 @@ pub async fn when_free<T>(log: &Log, mut append: impl FnMut() -> Result<T, PutEr
 }
 
 /// Appends one message. It loses what it can do without before it is refused for the length of its properties.
-fn try_append(node: &Node, log: &Log, message: &Message) -> Result<Ticket, PutError> {
+fn try_append(node: &Node, log: &Log, message: &Message, seen: Option<Deletions>) -> Result<Ticket, PutError> {
+    check_home(node, log, message, seen)?;
     if message.due_ms().is_some_and(|due_ms| due_ms <= log.timers.now_ms()) {
         return Err(PutError::Late);
     }
@@ -205,7 +250,7 @@ fn try_append(node: &Node, log: &Log, message: &Message) -> Result<Ticket, PutEr
             Ok(ticket)
         }
         Err(error @ AppendError::Record(RecordError::PropertiesTooLong(_))) => match message.without_asides() {
-            Some(less) => try_append(node, log, &less),
+            Some(less) => try_append(node, log, &less, seen),
             None => Err(error.into()),
         },
         Err(error) => Err(error.into()),
@@ -216,7 +261,8 @@ fn try_append(node: &Node, log: &Log, message: &Message) -> Result<Ticket, PutEr
 ///
 /// # Errors
 /// Why neither is appended.
-pub fn append_pair(node: &Node, log: &Log, first: &Message, second: &Message) -> Result<(Ticket, Ticket), AppendError> {
+pub fn append_pair(node: &Node, log: &Log, first: &Message, second: &Message) -> Result<(Ticket, Ticket), PutError> {
+    check_home(node, log, first, None)?;
     let host = node.settings.store_host;
     let mut tickets = Vec::with_capacity(2);
     first.with_draft(host, |first| {
@@ -227,7 +273,7 @@ pub fn append_pair(node: &Node, log: &Log, first: &Message, second: &Message) ->
             step!("pair_appended:{}", first.topic);
             Ok((first_ticket, second_ticket))
         }
-        _ => Err(AppendError::Empty),
+        _ => Err(AppendError::Empty.into()),
     }
 }
 
@@ -241,16 +287,16 @@ pub async fn append_pair_in_line(
     pair: &mut [Message; 2],
 ) -> Result<(Ticket, Ticket), PutError> {
     in_time(node, log, pair, For::Client, |messages| match messages {
-        [first, second] => append_pair(node, log, first, second).map_err(PutError::from),
+        [first, second] => append_pair(node, log, first, second),
         _ => Err(AppendError::Empty.into()),
     })
     .await
 }
 
 /// An [`Ask::Put`] from another shard.
-pub async fn asked(node: &Rc<Node>, log: u16, messages: Vec<Message>, whose: For) -> Told {
+pub async fn asked(node: &Rc<Node>, log: u16, messages: Vec<Message>, (whose, seen): (For, Deletions)) -> Told {
     let Some(log) = node.log(log) else { return Told::Failed(format!("log shard {log} is not open")) };
-    match put_here(node, &log, messages, whose).await {
+    match store_here(node, &log, messages, whose, Some(seen)).await {
         Ok(tickets) => Told::Put(tickets),
         Err(error) => Told::Refused(error.into()),
     }

@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use ringmq_engine::{Position, QueueOffset, ReadError};
+use ringmq_engine::{AppendError, Position, QueueOffset, ReadError, Ticket};
 use ringmq_net::{Conn, Frame};
 use ringmq_protocol::code::RequestCode;
 use ringmq_protocol::command::{ExtWriter, HeaderError, HeaderView};
@@ -127,21 +127,34 @@ pub async fn ends(node: &Rc<Node>, log: u16, topic: &str, queue_id: i32) -> Told
     }
 }
 
-/// Drops a deleted topic's messages from every log of this executor, durably.
+/// Drops a deleted topic's messages from every log of this executor, durably, as soon as each takes the note of it.
 pub async fn drop_topic(node: &Rc<Node>, topic: &str) -> Told {
     for log in node.logs() {
-        if log.shard.queues_of(topic).is_empty() {
-            continue;
-        }
-        let dropped = match log.shard.delete_queues(topic) {
-            Ok(ticket) => log.shard.flushed(ticket.end).await.map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
-        if let Err(why) = dropped {
-            return Told::Failed(why);
+        match delete_queues(node, &log, topic).await {
+            Ok(None) => (),
+            Ok(Some(ticket)) => {
+                if let Err(why) = log.shard.flushed(ticket.end).await {
+                    return Told::Failed(why.to_string());
+                }
+            }
+            Err(error) => return Told::Failed(error.to_string()),
         }
     }
     Told::Done
+}
+
+/// Drops what a log has of a topic. One that was made again meanwhile may have messages that are acknowledged, and stays as it is.
+async fn delete_queues(node: &Node, log: &Log, topic: &str) -> Result<Option<Ticket>, AppendError> {
+    loop {
+        // No await between this look and the deletion.
+        if log.shard.queues_of(topic).is_empty() || node.topics.borrow().get(topic).is_some() {
+            return Ok(None);
+        }
+        match log.shard.delete_queues(topic) {
+            Err(AppendError::Busy { .. }) => log.progress().await,
+            deleted => return deleted.map(Some),
+        }
+    }
 }
 
 /// The record that begins at a position, on whichever shard, or the one that a client means which cannot hold all bits of a

@@ -322,6 +322,7 @@ async fn topic_stats(control: &Rc<ControlShard>, view: &HeaderView<'_>) -> Outco
 
 async fn create_topic(control: &Rc<ControlShard>, view: &HeaderView<'_>) -> Outcome {
     let header = CreateTopic::decode(view)?;
+    control.deletion_over(&header.topic).await;
     let topics = control.tables.borrow_mut().topics.create_or_update(&header, wall_ms())?;
     let good = carry_out(control, Changes { topics, ..Changes::default() }).await?;
     // Whoever is told that the topic exists asks the name server for its route next.
@@ -334,6 +335,7 @@ async fn create_topic(control: &Rc<ControlShard>, view: &HeaderView<'_>) -> Outc
 
 async fn delete_topic(control: &Rc<ControlShard>, view: &HeaderView<'_>) -> Outcome {
     let name = Topic::decode(view)?.topic;
+    let _deletion = control.begin_deletion(&name).await;
     let changes = control.tables.borrow_mut().delete_topic(&name, wall_ms())?;
     control.past.borrow_mut().forget_topic(&name);
     control.forget_resets(&ResetChange::ForgetTopic(name.as_str().into()));

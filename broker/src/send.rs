@@ -33,7 +33,7 @@ use crate::mail::{Answer, Ask, Mail, SendJob};
 use crate::node::{CONTROL, Node};
 use crate::refusal::Refusal;
 use crate::settings::Settings;
-use crate::topic::Topic;
+use crate::topic::{Deletions, Topic};
 
 /// Memory that sends reuse, so that a message costs no allocation.
 #[derive(Debug, Default)]
@@ -113,7 +113,7 @@ fn create_then_place(node: &Rc<Node>, conn: &Rc<Conn>, to: Answer, name: String,
     .detach();
 }
 
-/// Chooses the queue and takes the message to its shard.
+/// Chooses the queue of a topic that was just looked up, and takes the message to its shard.
 fn place(node: &Rc<Node>, conn: &Rc<Conn>, to: Answer, topic: &Arc<Topic>, header: &SendHeader, frame: &Frame) {
     if !topic.is_writable() {
         return refuse(node, to, &Refusal::topic_not_writable(&topic.config.topic_name));
@@ -129,13 +129,14 @@ fn place(node: &Rc<Node>, conn: &Rc<Conn>, to: Answer, topic: &Arc<Topic>, heade
         log,
         queue_id,
         multi_tags: topic.config.topic_filter_type == TopicFilterType::MultiTag,
+        seen: node.topics.borrow().deletions(),
     };
     let executor = node.executor_of(log);
     if executor == node.me() {
         append(node, &place, header, frame);
     } else {
-        let Place { to, log, queue_id, multi_tags, .. } = place;
-        let job = SendJob { to, born_host: conn.peer(), log, queue_id, multi_tags, frame: frame.clone() };
+        let Place { to, log, queue_id, multi_tags, seen, .. } = place;
+        let job = SendJob { to, born_host: conn.peer(), log, queue_id, multi_tags, seen, frame: frame.clone() };
         node.forward(executor, to, Mail::Send(Box::new(job)));
     }
 }
@@ -161,6 +162,8 @@ struct Place {
     log: u16,
     queue_id: i32,
     multi_tags: bool,
+    /// As of when the topic was there.
+    seen: Deletions,
 }
 
 /// A send that another shard decided about.
@@ -178,6 +181,7 @@ pub fn run_forwarded(node: &Rc<Node>, job: &SendJob) {
         log: job.log,
         queue_id: job.queue_id,
         multi_tags: job.multi_tags,
+        seen: job.seen,
     };
     append(node, &place, &header, frame);
 }

@@ -589,10 +589,16 @@ fn check_numbers(asked: &CreateTopic) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// How many deletions of topics a copy has taken over. All copies take over the same changes in the same order, so one that
+/// has counted more than another has everything that the other had when it was asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Deletions(u64);
+
 /// One shard's copy of the topic table.
 #[derive(Debug, Default)]
 pub struct TopicCopy {
     topics: HashMap<Box<str>, Arc<Topic>>,
+    deletions: Deletions,
 }
 
 impl TopicCopy {
@@ -604,8 +610,15 @@ impl TopicCopy {
             }
             TopicChange::Removed(topic) => {
                 self.topics.remove(topic.config.topic_name.as_str());
+                self.deletions.0 += 1;
             }
         }
+    }
+
+    /// The deletions so far. What a look-up found then is still so for a copy that has not counted more, or a topic's end is
+    /// still to come there and takes along what is appended before.
+    pub fn deletions(&self) -> Deletions {
+        self.deletions
     }
 
     /// A topic by name.

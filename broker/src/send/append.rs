@@ -85,10 +85,11 @@ pub(super) fn try_append(
     header: &SendHeader,
     frame: &Frame,
 ) -> Result<(), Busy> {
-    let result = if header.batch {
-        append_batch(node, log, place, header, frame)
-    } else {
-        append_one(node, log, place, header, frame)
+    // No await between this look and the append.
+    let result = match look_again(node, place, header, frame) {
+        Err(refusal) => Err(refusal.into()),
+        Ok(()) if header.batch => append_batch(node, log, place, header, frame),
+        Ok(()) => append_one(node, log, place, header, frame),
     };
     match result {
         Ok(Stored { answer, end, wait }) => {
@@ -105,6 +106,23 @@ pub(super) fn try_append(
         }
     }
     Ok(())
+}
+
+/// A send that came from another shard, or waited, may be for a topic that was deleted meanwhile. It does not bring its queue
+/// back; where the topic was made again, it is one to the new topic if the queue is there.
+fn look_again(node: &Rc<Node>, place: &Place, header: &SendHeader, frame: &Frame) -> Result<(), Refusal> {
+    let topics = node.topics.borrow();
+    if topics.deletions() <= place.seen {
+        return Ok(());
+    }
+    let name = text(header.topic.get(frame.header()));
+    let topic = topics.get(&name).ok_or_else(|| Refusal::topic_missing(&name))?;
+    if !topic.is_writable() {
+        return Err(Refusal::topic_not_writable(&name));
+    }
+    let queue_id = topic.queue_for_send(place.queue_id, 0, place.born_host)?;
+    let is_here = topic.home(queue_id, node.log_shards()) == place.log;
+    if is_here { Ok(()) } else { Err(Refusal::topic_missing(&name)) }
 }
 
 /// Why a message is not in the log.
