@@ -5,6 +5,7 @@ import java.util.HashMap;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 import org.apache.rocketmq.client.exception.MQClientException;
+import org.apache.rocketmq.client.impl.factory.MQClientInstance;
 import org.apache.rocketmq.client.producer.LocalTransactionState;
 import org.apache.rocketmq.client.producer.TransactionListener;
 import org.apache.rocketmq.client.producer.TransactionMQProducer;
@@ -37,8 +38,14 @@ final class Checked implements TransactionListener {
         producer.setInstanceName(options.text("instance", group));
         producer.setRetryTimesWhenSendFailed(0);
         producer.setTransactionListener(this);
+        // Several threads would take the broker's questions out of their order.
+        producer.setClientCallbackExecutorThreads(1);
         try {
             producer.start();
+            // It sends a heartbeat within a second otherwise, and who is not known then is not asked.
+            MQClientInstance client = producer.getDefaultMQProducerImpl().getMqClientFactory();
+            client.updateTopicRouteInfoFromNameServer(options.text("topic"));
+            client.sendHeartbeatToAllBrokerWithLock();
         } catch (MQClientException e) {
             throw new IllegalStateException(e);
         }
