@@ -146,10 +146,17 @@ fn half(
     properties: &str,
 ) -> Half {
     let checks = number(properties, properties::TRANSACTION_CHECK_TIMES).unwrap_or(0);
-    let immunity = number(properties, properties::CHECK_IMMUNITY_TIME_IN_SECONDS).map(Duration::from_secs);
-    let check_ms = settings.transactions.timing.check_ms(born_ms, stored_ms, checks, immunity);
+    let check_ms = settings.transactions.timing.check_ms(born_ms, stored_ms, checks, immunity(properties));
     let due_ms = table::due_ms(check_ms, stored_ms, settings.retention.reserved);
     Half { position, origin, marks_from, check_ms, due_ms, checks, stay: Stay::Moves }
+}
+
+/// How long the producer of a half wants not to be asked, where it says so. As in RocketMQ -1 says nothing, and any other
+/// negative time is over at once.
+fn immunity(properties: &str) -> Option<Duration> {
+    let seconds =
+        number(properties, properties::CHECK_IMMUNITY_TIME_IN_SECONDS).filter(|seconds: &i64| *seconds != -1)?;
+    Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
 }
 
 /// The offset under which the producer was first told of a half: a copy that a check made says so.

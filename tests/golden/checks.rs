@@ -91,7 +91,7 @@ fn halves_with_odd_immunity_times(setup: Setup) -> Scene {
     let settings = [("transactionTimeOut", "600000"), ("transactionCheckInterval", "500")];
     let mut scene = setup.start(&[&settings[..], &[("transactionCheckMax", "1000")]].concat());
     scene.topic("orders");
-    let halves = [("a word", "soon"), ("minus one", "-1"), ("none at all", "0"), ("short", "1")];
+    let halves = [("a word", "soon"), ("minus one", "-1"), ("minus five", "-5"), ("none at all", "0"), ("short", "1")];
     for (body, immunity) in halves {
         send(&mut scene, body, "unknown", &[(IMMUNITY, immunity)]);
     }
