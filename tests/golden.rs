@@ -49,6 +49,8 @@ mod sends;
 mod strategies;
 #[path = "golden/tokens.rs"]
 mod tokens;
+#[path = "golden/traces.rs"]
+mod traces;
 #[path = "golden/transaction.rs"]
 mod transaction;
 

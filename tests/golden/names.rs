@@ -1,6 +1,4 @@
-//! Names and marks that the broker keeps as it is given them: namespaces, units, ordered topics, and traces.
-
-use serde_json::{Value, json};
+//! Names and marks that the broker keeps as it is given them: namespaces, units, and ordered topics.
 
 use super::scenarios;
 use super::scene::{Scene, Setup, heartbeat};
@@ -10,7 +8,6 @@ scenarios! {
     names_in_a_namespace
     names_of_a_unit
     topics_in_order
-    traces
 }
 
 const PUT_KV: i32 = 100;
@@ -81,60 +78,5 @@ fn topics_in_order(setup: Setup) -> Scene {
     scene.route("with another order", "orders");
     assert_eq!(scene.ask_namesrv(DELETE_KV, &order[..2], &[]).header.code, 0);
     scene.route("after the order is taken back", "orders");
-    scene
-}
-
-/// Which fields of a trace's record change from run to run, by its first field.
-fn trace(record: &str) -> Vec<String> {
-    let mut fields: Vec<String> = record.split('\u{1}').map(str::to_owned).collect();
-    let random: &[usize] = match &*fields[0] {
-        "Pub" => &[10],
-        "SubBefore" => &[4],
-        "SubAfter" => &[1, 3],
-        _ => &[],
-    };
-    for at in random {
-        if let Some(field) = fields.get_mut(*at) {
-            "{random}".clone_into(field);
-        }
-    }
-    fields
-}
-
-fn traces(setup: Setup) -> Scene {
-    let mut scene = setup.start(&[("traceTopicEnable", "true")]);
-    scene.topic("orders");
-    scene.group("billing", "orders");
-    scene.act("consumer", "consume", &[("topic", "orders"), ("group", "billing"), ("trace", "true")]);
-    let options = [("topic", "orders"), ("group", "shop"), ("trace", "true"), ("body", "m")];
-    scene.send("sent", &[&options[..], &[("tag", "paid"), ("keys", "k1 k2")]].concat());
-    scene.deliveries("consumer", 1);
-    let (records, lines) = scene.until("everything is traced", |scene| {
-        let records = scene.pull("RMQ_SYS_TRACE_TOPIC");
-        let bodies: Vec<String> =
-            records.iter().map(|record| String::from_utf8_lossy(&record.body).into_owned()).collect();
-        let lines: Vec<String> = bodies
-            .iter()
-            .flat_map(|body| body.split('\u{2}'))
-            .filter(|line| !line.is_empty())
-            .map(str::to_owned)
-            .collect();
-        let all = ["Pub", "SubBefore", "SubAfter"];
-        all.iter().all(|kind| lines.iter().any(|line| line.starts_with(kind))).then_some((records, lines))
-    });
-    for kind in ["Pub", "SubBefore", "SubAfter"] {
-        let line = lines.iter().find(|line| line.split('\u{1}').next() == Some(kind)).unwrap();
-        scene.observe(&format!("trace {kind}"), &json!({ "fields": trace(line) }));
-    }
-    let record = records.iter().find(|record| record.body.starts_with(b"Pub")).unwrap();
-    let mut line = super::scene::told(record);
-    line["name"] = Value::from("a trace");
-    // The client keeps them in a set.
-    let mut keys: Vec<&str> = line["properties"]["KEYS"].as_str().unwrap().split(' ').collect();
-    keys.sort_by_key(|key| (key.len(), *key));
-    line["properties"]["KEYS"] = keys.join(" ").into();
-    line.as_object_mut().unwrap().remove("queueOffset");
-    scene.observe("the record of the first", &line);
-    scene.route("the trace topic's route", "RMQ_SYS_TRACE_TOPIC");
     scene
 }

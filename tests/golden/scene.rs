@@ -25,6 +25,8 @@ pub(crate) struct Setup {
     pub(crate) client: &'static str,
 }
 
+const UPDATE_BROKER_CONFIG: i32 = 25;
+
 /// How long something may take that has to happen: a cold JVM on a busy machine takes its time, and Apache's broker looks
 /// for old files a minute after its start.
 const PATIENCE: Duration = Duration::from_secs(100);
@@ -156,6 +158,12 @@ impl Scene {
         }
         let reply = self.ask(wire::UPDATE_AND_CREATE_GROUP, &[], config.to_string().as_bytes());
         assert_eq!(reply.header.code, 0, "{:?}", reply.header.remark);
+    }
+
+    /// Changes a key of the broker's configuration while it runs, as an operator does.
+    pub(crate) fn configure_broker(&mut self, key: &str, value: &str) {
+        let reply = self.ask(UPDATE_BROKER_CONFIG, &[], format!("{key}={value}\n").as_bytes());
+        assert_eq!(reply.header.code, 0, "{key}: {:?}", reply.header.remark);
     }
 
     /// Sends a message without a client and gives the answer.

@@ -38,7 +38,7 @@ final class Actor {
     Actor(String as, String namesrv, Options options) throws Exception {
         this.as = as;
         this.options = options;
-        consumer = new DefaultMQPushConsumer(options.text("group"), options.flag("trace"), null);
+        consumer = new DefaultMQPushConsumer(options.text("group"), options.flag("trace"), Stage.traceTopic(options));
         consumer.setNamesrvAddr(namesrv);
         if (options.has("namespace")) {
             consumer.setNamespace(options.text("namespace"));

@@ -32,8 +32,10 @@ final class Checked implements TransactionListener {
     private final Map<String, String[]> checks = new ConcurrentHashMap<>();
     private final Map<String, Integer> asked = new ConcurrentHashMap<>();
 
+    // The constructor that both versions have.
+    @SuppressWarnings("deprecation")
     Checked(String namesrv, String group, Options options) {
-        producer = new TransactionMQProducer(group);
+        producer = new TransactionMQProducer(null, group, null, options.flag("trace"), Stage.traceTopic(options));
         producer.setNamesrvAddr(namesrv);
         producer.setInstanceName(options.text("instance", group));
         producer.setRetryTimesWhenSendFailed(0);

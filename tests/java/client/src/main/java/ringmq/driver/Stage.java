@@ -124,7 +124,7 @@ final class Stage {
         String group = options.text("group", "stage_producer");
         DefaultMQProducer producer = producers.get(group);
         if (producer == null) {
-            producer = new DefaultMQProducer(group, options.flag("trace"), null);
+            producer = new DefaultMQProducer(group, options.flag("trace"), traceTopic(options));
             if (options.has("namespace")) {
                 producer.setNamespace(options.text("namespace"));
             }
@@ -136,6 +136,11 @@ final class Stage {
             producers.put(group, producer);
         }
         return producer;
+    }
+
+    /** The topic that a client's traces go to with {@code --trace true}; null for the usual one. */
+    static String traceTopic(Options options) {
+        return options.has("trace-topic") ? options.text("trace-topic") : null;
     }
 
     static Message message(Options options, String body) {
