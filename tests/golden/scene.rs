@@ -39,7 +39,17 @@ impl Setup {
 
     /// The same with more of RingMQ's environment.
     pub(crate) fn start_with(self, properties: &[(&'static str, &str)], env: Vec<(&'static str, String)>) -> Scene {
-        let mut scene = self.launch(NAME, properties, env);
+        self.start_in(tempfile::tempdir().unwrap(), properties, env)
+    }
+
+    /// The same with the folder where the broker keeps its store.
+    pub(crate) fn start_in(
+        self,
+        folder: tempfile::TempDir,
+        properties: &[(&'static str, &str)],
+        env: Vec<(&'static str, String)>,
+    ) -> Scene {
+        let mut scene = self.launch(NAME, folder, properties, env);
         // The log begins at 0. A half message there could not be told from none.
         let first = wire::Outgoing { topic: NAME, queue: 0, properties: "", body: b"first" };
         let sent = scene.connection.call(wire::SEND_MESSAGE_V2, &first.ext(), first.body).unwrap();
@@ -49,14 +59,20 @@ impl Setup {
 
     /// Starts a broker with this name, and nothing in its log.
     pub(crate) fn start_named(self, name: &str, properties: &[(&'static str, &str)]) -> Scene {
-        self.launch(name, properties, Vec::new())
+        self.launch(name, tempfile::tempdir().unwrap(), properties, Vec::new())
     }
 
-    fn launch(self, name: &str, properties: &[(&'static str, &str)], env: Vec<(&'static str, String)>) -> Scene {
+    fn launch(
+        self,
+        name: &str,
+        folder: tempfile::TempDir,
+        properties: &[(&'static str, &str)],
+        env: Vec<(&'static str, String)>,
+    ) -> Scene {
         let properties = properties.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
         // One, as system topics have their queues in each shard.
         let settings = Settings { properties, shards: 1, env, ..Settings::default() };
-        let cluster = Cluster::named(name, tempfile::tempdir().unwrap(), Make::under_test(), settings);
+        let cluster = Cluster::named(name, folder, Make::under_test(), settings);
         let tokens = Tokens::new(&cluster.broker.address, cluster.namesrv());
         let connection = cluster.broker.connect().speaking(wire_version(self.client));
         Scene { setup: self, stage: None, acts: 0, connection, tokens, seen: Vec::new(), cluster }
