@@ -49,6 +49,7 @@ struct Server {
 #[derive(Debug)]
 pub struct Announcer {
     control: Weak<ControlShard>,
+    /// By the clock that nobody sets: one that was set back would put registrations off for as long.
     schedule: RefCell<Schedule>,
     servers: Vec<Server>,
     changed: Event,
@@ -77,11 +78,6 @@ impl Service for Link {
     }
 }
 
-/// The clock of the schedule, which nobody sets: one that was set back would put registrations off for as long.
-fn clock_ms() -> i64 {
-    i64::try_from(now().0 / 1_000_000).unwrap_or(i64::MAX)
-}
-
 impl Announcer {
     /// Starts registering with the configured name servers.
     pub fn start(control: &Rc<ControlShard>) -> Rc<Self> {
@@ -94,7 +90,7 @@ impl Announcer {
             .collect();
         let announcer = Rc::new(Self {
             control: Rc::downgrade(control),
-            schedule: RefCell::new(Schedule::new(servers.len(), period, clock_ms())),
+            schedule: RefCell::new(Schedule::new(servers.len(), period, now().millis())),
             servers,
             changed: Event::new(),
             asked: Cell::new(0),
@@ -109,7 +105,7 @@ impl Announcer {
     /// The topics changed.
     pub fn changed(&self) {
         self.asked.set(self.asked.get() + 1);
-        self.schedule.borrow_mut().changed(clock_ms());
+        self.schedule.borrow_mut().changed(now().millis());
         self.changed.notify();
     }
 
@@ -130,18 +126,18 @@ impl Announcer {
             server.conn.take();
         }
         if !self.stopping.get() {
-            self.schedule.borrow_mut().reconnected(server, clock_ms());
+            self.schedule.borrow_mut().reconnected(server, now().millis());
             self.changed.notify();
         }
     }
 
     async fn run(self: Rc<Self>) {
         while !self.stopping.get() {
-            let action = self.schedule.borrow_mut().next(clock_ms());
+            let action = self.schedule.borrow_mut().next(now().millis());
             match action {
                 Action::Idle => self.changed.wait().await,
                 Action::Wait(until_ms) => {
-                    let left = u64::try_from(until_ms.saturating_sub(clock_ms())).unwrap_or(0);
+                    let left = u64::try_from(until_ms.saturating_sub(now().millis())).unwrap_or(0);
                     first(self.changed.wait(), sleep(Duration::from_millis(left))).await;
                 }
                 Action::Register(servers) => {
@@ -165,7 +161,7 @@ impl Announcer {
                 Err(error) => tracing::warn!(name_server = %known.name, %error, "registration failed; trying again"),
             }
         }
-        self.schedule.borrow_mut().done(server, succeeded, clock_ms());
+        self.schedule.borrow_mut().done(server, succeeded, now().millis());
         if succeeded {
             self.done.set(self.done.get().max(asked));
             self.progress.wake_all();

@@ -12,6 +12,7 @@ use crate::subscription::SubscriptionChange;
 use crate::topic::{OwnTopic, SYS_FLAG_UNIT_SUB, TopicChange, TopicTable};
 use ringmq_protocol::body::{ConsumerData, HeartbeatData, SubscriptionGroupConfig};
 use ringmq_protocol::names;
+use ringmq_rt::{now, wall_ms};
 
 /// What follows from a request, for the caller to carry out.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -46,6 +47,22 @@ impl From<Effects> for Changes {
     }
 }
 
+/// The present by both clocks.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    /// The wall clock, which stamps what is written.
+    pub wall_ms: i64,
+    /// The clock that nobody sets, by which members and locks live: a wall clock that is set forward would throw every
+    /// client out at once, and one that is set back would keep the queues of the dead for as long.
+    pub clock_ms: i64,
+}
+
+impl Moment {
+    pub fn now() -> Self {
+        Self { wall_ms: wall_ms(), clock_ms: now().millis() }
+    }
+}
+
 /// The tables of the control shard.
 #[derive(Debug)]
 pub struct Control {
@@ -64,17 +81,13 @@ pub struct Control {
 impl Control {
     /// HEART_BEAT: creates what a consumer group needs (itself, its retry topic) and takes the members over. The first
     /// of the pair is the reply's `IS_SUB_CHANGE`.
-    pub fn heartbeat(
-        &mut self,
-        sender: &Sender,
-        data: &HeartbeatData,
-        now_ms: i64,
-    ) -> Result<(bool, Changes), Refusal> {
+    pub fn heartbeat(&mut self, sender: &Sender, data: &HeartbeatData, at: Moment) -> Result<(bool, Changes), Refusal> {
         let Self { topics, groups, members, .. } = self;
         let mut created = Changes::default();
         let without_sub = data.without_sub && data.heartbeat_fingerprint != 0;
-        let admission = |consumer: &ConsumerData| admit(consumer, without_sub, topics, groups, &mut created, now_ms);
-        let outcome = members.heartbeat(sender, data, admission, now_ms)?;
+        let admission =
+            |consumer: &ConsumerData| admit(consumer, without_sub, topics, groups, &mut created, at.wall_ms);
+        let outcome = members.heartbeat(sender, data, admission, at.clock_ms)?;
         let mut changes = Changes::from(outcome.effects);
         changes.topics = created.topics;
         changes.groups = created.groups;
@@ -116,9 +129,9 @@ impl Control {
     }
 
     /// The regular sweep, every [`MEMBER_SCAN_MS`](crate::member::MEMBER_SCAN_MS).
-    pub fn expire(&mut self, now_ms: i64) -> Changes {
-        self.locks.expire(now_ms);
-        self.members.expire(now_ms).into()
+    pub fn expire(&mut self, clock_ms: i64) -> Changes {
+        self.locks.expire(clock_ms);
+        self.members.expire(clock_ms).into()
     }
 }
 

@@ -371,7 +371,7 @@ impl ControlShard {
         let period = Duration::from_millis(u64::try_from(MEMBER_SCAN_MS).unwrap_or(10_000));
         while !self.stopping.get() {
             sleep(period).await;
-            let changes = self.tables.borrow_mut().expire(wall_ms());
+            let changes = self.tables.borrow_mut().expire(now().millis());
             self.apply_later(changes);
         }
     }

@@ -23,7 +23,7 @@ impl Lock {
     }
 }
 
-/// The locks of all groups.
+/// The locks of all groups. The times that it is told are of one clock, which nobody sets.
 #[derive(Debug, Default)]
 pub struct LockTable {
     groups: HashMap<Box<str>, HashMap<MessageQueue, Lock>>,

@@ -184,7 +184,7 @@ impl Memberships {
     }
 }
 
-/// All members of all groups.
+/// All members of all groups. The times that it is told are of one clock, which nobody sets.
 #[derive(Debug)]
 pub struct MemberTable {
     consumers: HashMap<Arc<str>, ConsumerGroup>,

@@ -24,9 +24,9 @@ use ringmq_protocol::header::{
     UnregisterClient, UpdateConsumerOffset,
 };
 use ringmq_protocol::json::JsonError;
-use ringmq_rt::{step, wall_ms};
+use ringmq_rt::{now, step, wall_ms};
 
-use crate::control::Changes;
+use crate::control::{Changes, Moment};
 use crate::control_shard::ControlShard;
 use crate::filter;
 use crate::mail::{Answer, Ask, ControlJob, QueueEnds, Told};
@@ -206,7 +206,7 @@ async fn heartbeat(control: &Rc<ControlShard>, job: &ControlJob, view: &HeaderVi
     let data = HeartbeatData::parse(body)?;
     let sender =
         Sender { conn: member::ConnId(job.to.conn.0), peer: job.peer, language: view.language, version: view.version };
-    let (wanted, changes) = control.tables.borrow_mut().heartbeat(&sender, &data, wall_ms())?;
+    let (wanted, changes) = control.tables.borrow_mut().heartbeat(&sender, &data, Moment::now())?;
     control.apply(changes).await.map_err(Refusal::failed)?;
     let ext =
         vec![("IS_SUPPORT_HEART_BEAT_V2".into(), "true".to_owned()), ("IS_SUB_CHANGE".into(), wanted.to_string())];
@@ -245,7 +245,7 @@ fn consumer_list(control: &ControlShard, view: &HeaderView<'_>) -> Outcome {
 fn lock(control: &ControlShard, body: &[u8]) -> Outcome {
     let asked = LockBatchRequest::parse(body)?;
     let mut tables = control.tables.borrow_mut();
-    let lock_ok_mq_set = tables.locks.lock(&asked.consumer_group, &asked.client_id, &asked.mq_set, wall_ms())?;
+    let lock_ok_mq_set = tables.locks.lock(&asked.consumer_group, &asked.client_id, &asked.mq_set, now().millis())?;
     Ok(Good::body(LockBatchResponse { lock_ok_mq_set }.to_vec()))
 }
 

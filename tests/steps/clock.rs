@@ -1,7 +1,14 @@
 //! The wall clock of a running broker is set forward and back.
 
+use std::thread;
+use std::time::Duration;
+
+use serde_json::json;
+
 use super::support::clock::Shifted;
-use super::victim::{At, TOPIC, Victim, count, send, wall_ms};
+use super::support::server::lenient;
+use super::support::wire;
+use super::victim::{At, GROUP, TOPIC, Victim, count, send, wall_ms};
 
 const HOUR_MS: i64 = 3_600_000;
 /// Of a level of 2 s and one of an hour.
@@ -44,6 +51,32 @@ fn a_clock_that_is_set_back_keeps_no_topic_from_the_name_server() {
     shifted.by(-HOUR_MS);
     // Waits for its route. A name server would drop a silent broker after two minutes, and be told of everything then.
     victim.cluster.broker.create_topic("made_later", 1);
+}
+
+#[test]
+fn a_clock_that_is_set_forward_takes_no_member_out_and_gives_no_lock_away() {
+    let shifted = Shifted::default();
+    let victim = Victim::start_shifted(At("nothing", 1), &[], &shifted);
+    let mut member = victim.connect();
+    let beat = json!({ "clientID": "owner@1", "producerDataSet": [], "consumerDataSet": [{
+        "groupName": GROUP, "consumeType": "CONSUME_PASSIVELY", "messageModel": "CLUSTERING",
+        "consumeFromWhere": "CONSUME_FROM_FIRST_OFFSET", "unitMode": false, "subscriptionDataSet": [],
+    }] });
+    assert_eq!(member.call(wire::HEART_BEAT, &[], beat.to_string().as_bytes()).unwrap().header.code, 0);
+    let mut lock = |client: &str| {
+        let queue = json!({ "topic": TOPIC, "brokerName": victim.cluster.broker.name, "queueId": 0 });
+        let body = json!({ "consumerGroup": GROUP, "clientId": client, "mqSet": [queue] });
+        let reply = member.call(wire::LOCK_BATCH_MQ, &[], body.to_string().as_bytes()).unwrap();
+        lenient(&reply.body)["lockOKMQSet"].as_array().unwrap().len()
+    };
+    assert_eq!(lock("owner@1"), 1);
+    shifted.by(HOUR_MS);
+    assert_eq!(lock("stranger@1"), 0, "its owner goes on consuming");
+    // Longer than the broker lets pass between two looks at its members.
+    thread::sleep(Duration::from_secs(11));
+    let asked = [("consumerGroup", GROUP.to_owned())];
+    let reply = member.call(wire::GET_CONSUMER_LIST_BY_GROUP, &asked, &[]).unwrap();
+    assert_eq!(lenient(&reply.body)["consumerIdList"], json!(["owner@1"]));
 }
 
 /// So many, each behind the one before it by a level, would take longer than anybody waits.

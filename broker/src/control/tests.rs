@@ -35,6 +35,10 @@ fn heartbeat(client: &str, groups: &[&str], topic: &str) -> HeartbeatData {
     }
 }
 
+fn at(ms: i64) -> Moment {
+    Moment { wall_ms: ms, clock_ms: ms }
+}
+
 fn create(control: &mut Control, topic: &str, order: bool) {
     let asked = CreateTopic {
         topic: topic.to_owned(),
@@ -51,20 +55,20 @@ fn create(control: &mut Control, topic: &str, order: bool) {
 #[test]
 fn a_first_heartbeat_creates_the_group_and_its_retry_topic() {
     let mut control = control(true);
-    let (wanted, changes) = control.heartbeat(&sender(1), &heartbeat("a", &["g"], "T"), 5).unwrap();
+    let (wanted, changes) = control.heartbeat(&sender(1), &heartbeat("a", &["g"], "T"), at(5)).unwrap();
     assert!(wanted);
     assert_eq!((changes.topics.len(), changes.groups.len(), changes.subscriptions.len()), (1, 1, 1));
     assert_eq!(changes.notices.len(), 1);
     let retry = control.topics.single("%RETRY%g").unwrap();
     assert_eq!((retry.read_queue_nums, retry.write_queue_nums, retry.perm, retry.order), (1, 1, 6, false));
-    let (_, changes) = control.heartbeat(&sender(1), &heartbeat("a", &["g"], "T"), 6).unwrap();
+    let (_, changes) = control.heartbeat(&sender(1), &heartbeat("a", &["g"], "T"), at(6)).unwrap();
     assert!(changes.is_empty());
 }
 
 #[test]
 fn a_group_that_may_not_exist_has_no_members_and_no_retry_topic() {
     let mut control = control(false);
-    let (_, changes) = control.heartbeat(&sender(1), &heartbeat("a", &["g"], "T"), 5).unwrap();
+    let (_, changes) = control.heartbeat(&sender(1), &heartbeat("a", &["g"], "T"), at(5)).unwrap();
     assert!(changes.is_empty());
     assert!(control.members.is_empty() && !control.topics.contains("%RETRY%g"));
 }
@@ -73,7 +77,7 @@ fn a_group_that_may_not_exist_has_no_members_and_no_retry_topic() {
 fn a_refused_heartbeat_creates_nothing() {
     let mut control = control(true);
     let data = heartbeat("", &["g"], "T");
-    assert!(control.heartbeat(&sender(1), &data, 5).is_err());
+    assert!(control.heartbeat(&sender(1), &data, at(5)).is_err());
     assert!(!control.groups.contains("g") && !control.topics.contains("%RETRY%g"));
 }
 
@@ -83,11 +87,11 @@ fn the_retry_topic_of_an_ordered_subscription_is_ordered() {
     create(&mut control, "Orders", true);
     let mut data = heartbeat("a", &["g"], "Orders");
     data.heartbeat_fingerprint = 3;
-    control.heartbeat(&sender(1), &data, 5).unwrap();
+    control.heartbeat(&sender(1), &data, at(5)).unwrap();
     assert!(control.topics.is_ordered("%RETRY%g"));
     data.without_sub = true;
     data.consumer_data_set[0].subscription_data_set.clear();
-    let (wanted, changes) = control.heartbeat(&sender(1), &data, 6).unwrap();
+    let (wanted, changes) = control.heartbeat(&sender(1), &data, at(6)).unwrap();
     assert!(!wanted && changes.is_empty());
     assert!(control.topics.is_ordered("%RETRY%g"));
 }
@@ -118,8 +122,8 @@ fn deleting_a_group_releases_its_locks_and_keeps_offsets_unless_told_otherwise()
 #[test]
 fn a_group_that_is_silenced_is_no_longer_told() {
     let mut control = control(true);
-    control.heartbeat(&sender(1), &heartbeat("a", &["g"], "T"), 0).unwrap();
-    control.heartbeat(&sender(2), &heartbeat("b", &["g"], "T"), 0).unwrap();
+    control.heartbeat(&sender(1), &heartbeat("a", &["g"], "T"), at(0)).unwrap();
+    control.heartbeat(&sender(2), &heartbeat("b", &["g"], "T"), at(0)).unwrap();
     let mut config = SubscriptionGroupConfig::new("g");
     config.notify_consumer_ids_changed_enable = false;
     assert_eq!(control.update_group(config, 1).unwrap().groups.len(), 1);
@@ -129,7 +133,7 @@ fn a_group_that_is_silenced_is_no_longer_told() {
 #[test]
 fn the_sweep_takes_out_silent_members_and_old_locks() {
     let mut control = control(true);
-    control.heartbeat(&sender(1), &heartbeat("a", &["g"], "T"), 0).unwrap();
+    control.heartbeat(&sender(1), &heartbeat("a", &["g"], "T"), at(0)).unwrap();
     control.locks.lock("g", "a", &[MessageQueue::new("T", "b", 0)], 0).unwrap();
     assert!(control.expire(60_000).is_empty());
     assert!(!control.locks.is_empty());

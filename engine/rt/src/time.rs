@@ -17,6 +17,12 @@ impl Instant {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
+    /// Whole milliseconds since the clock's start.
+    pub fn millis(self) -> i64 {
+        // Nanoseconds that fit an u64 are milliseconds that fit an i64.
+        (self.0 / 1_000_000).cast_signed()
+    }
+
     /// This point moved into the future.
     #[must_use]
     pub fn after(self, by: Duration) -> Self {
