@@ -18,7 +18,11 @@ use support::{Client, number, run, settings};
 
 const END_TRANSACTION: i32 = 37;
 const SEND_BACK: i32 = 36;
+const UPDATE_CONSUMER_OFFSET: i32 = 15;
+const GET_CONSUME_STATS: i32 = 208;
+const RESET_OFFSET: i32 = 222;
 const SYSTEM_ERROR: i32 = 1;
+const PULL_OFFSET_MOVED: i32 = 21;
 /// From a record's queue offset to its body, in the form with a topic of one length byte: the offset in the log, the flags,
 /// the times and hosts, the tries, the prepared offset and the body's length.
 const QUEUE_OFFSET_TO_BODY: u64 = 68;
@@ -140,5 +144,36 @@ fn a_damaged_message_is_neither_committed_nor_sent_back() {
     assert_eq!(answer.remark.as_deref(), Some("the body of a record does not match its checksum"));
     let (_, bodies) = client.pull("orders", 0, 0, 0, "*");
     assert_eq!(bodies, Vec::<Vec<u8>>::new());
+    running.stop();
+}
+
+#[test]
+fn a_group_is_moved_past_a_damaged_message() {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let running = run(one_shard(dir.path()));
+    let mut client = Client::new(running.addr);
+    for name in ["in front", "unreadable", "behind"] {
+        send(&mut client, 0, 0, "", name);
+    }
+    running.stop();
+    damage(dir.path(), "unreadable", QUEUE_OFFSET_TO_BODY);
+    let running = run(one_shard(dir.path()));
+    let mut client = Client::new(running.addr);
+    assert_eq!(client.pull("orders", 0, 0, 0, "*").1, [b"in front"]);
+    assert_eq!(client.pull("orders", 0, 1, 0, "*").0.code, SYSTEM_ERROR);
+    // Tools are not kept from the queue: this asks for the time of the damaged message, a search begins at it.
+    let of_group = [("consumerGroup", "consumers"), ("topic", "orders")];
+    let commit = [&of_group[..], &[("queueId", "0"), ("commitOffset", "2")]].concat();
+    assert_eq!(client.call(UPDATE_CONSUMER_OFFSET, &commit, &[]).0.code, 0);
+    let (answer, _) = client.call(GET_CONSUME_STATS, &of_group, &[]);
+    assert_eq!(answer.code, 0, "{answer:?}");
+    let reset = [("group", "consumers"), ("topic", "orders"), ("isForce", "true"), ("timestamp", "0")];
+    let (answer, _) = client.call(RESET_OFFSET, &reset, &[]);
+    assert_eq!(answer.code, 0, "{answer:?}");
+    let (answer, _) = client.call(RESET_OFFSET, &[&reset[..], &[("queueId", "0"), ("offset", "2")]].concat(), &[]);
+    assert_eq!(answer.code, 0, "{answer:?}");
+    let (answer, _) = client.pull("orders", 0, 1, 0, "*");
+    assert_eq!((answer.code, number(&answer, "nextBeginOffset")), (PULL_OFFSET_MOVED, 2), "{answer:?}");
+    assert_eq!(client.pull("orders", 0, 2, 0, "*").1, [b"behind"]);
     running.stop();
 }

@@ -123,6 +123,12 @@ impl<'a> Walk<'a> {
         ReadBatch { status, next, min, max, records, bytes: self.bytes }
     }
 
+    /// The answer with what was found so far.
+    fn found(&mut self, core: &Core, state: &mut State) -> ReadBatch {
+        let (min, max) = bounds(core, state, &self.request).unwrap_or((0, 0));
+        self.answer(ReadStatus::Found, self.at, min, max)
+    }
+
     /// Goes on as far as memory allows: the answer, or what is missing.
     fn go_on(
         &mut self,
@@ -185,6 +191,10 @@ impl<'a> Walk<'a> {
                 let Some(slice) = self.record(core, state, entry) else { return Ok(Err(Missing::Record(entry))) };
                 let own = Position::new(core.shard, entry.offset).to_wire();
                 if record::place(&slice) != Some((self.at.cast_signed(), own)) {
+                    // What stands in front of it is sound: the next read is refused.
+                    if !self.records.is_empty() {
+                        break;
+                    }
                     let position = Position::new(core.shard, entry.offset);
                     return Err(ReadError::Damaged { position, expected: "the record that its queue names" });
                 }
@@ -253,11 +263,7 @@ pub(crate) fn read(core: &Core, request: ReadRequest<'_>, select: &mut dyn Selec
     match core.with_mut(|s| walk.go_on(core, s, select))? {
         Ok(batch) => Ok(ReadPlan::Ready(batch)),
         Err(_) if walk.records.is_empty() => Ok(ReadPlan::Cold),
-        Err(_) => {
-            let (min, max) = core.with_mut(|s| bounds(core, s, &request)).unwrap_or((0, 0));
-            let at = walk.at;
-            Ok(ReadPlan::Ready(walk.answer(ReadStatus::Found, at, min, max)))
-        }
+        Err(_) => Ok(ReadPlan::Ready(core.with_mut(|s| walk.found(core, s)))),
     }
 }
 
@@ -283,6 +289,10 @@ pub(crate) async fn read_cold(
             Err(Missing::Record(entry)) => match fetch(core, entry, u64::from(entry.size)).await {
                 Ok(slice) => walk.record = Some((entry, slice)),
                 Err(ReadError::Gone { .. }) => (),
+                // What was found in front of it is sound: the next read is refused.
+                Err(ReadError::Damaged { .. }) if !walk.records.is_empty() => {
+                    return Ok(core.with_mut(|s| walk.found(core, s)));
+                }
                 Err(e) => return Err(e),
             },
         }
@@ -390,7 +400,7 @@ pub(crate) async fn position_of(
     Ok(kept.map(|entry| Position::new(core.shard, entry.offset)))
 }
 
-/// The store time of the message at a queue offset.
+/// The store time of the message at a queue offset; `None` if it is gone.
 pub(crate) async fn store_time(
     core: &Rc<Core>,
     request: &ReadRequest<'_>,
@@ -412,10 +422,36 @@ pub(crate) async fn store_time(
             head => head?,
         },
     };
+    let position = Position::new(core.shard, entry.offset);
+    if record::place(&head) != Some((offset.cast_signed(), position.to_wire())) {
+        return Err(ReadError::Damaged { position, expected: "the record that its queue names" });
+    }
     Ok(record::store_time(&head))
 }
 
-/// The first message stored at `time_ms` or later; the end of the queue if there is none.
+/// What is known of the times of some messages.
+enum Timed {
+    /// The first whose time can be read.
+    At(u64, i64),
+    /// None can.
+    Damaged,
+    Gone,
+}
+
+/// The time of the first message from `from` on, and in front of `end`, that is not damaged.
+async fn first_time(core: &Rc<Core>, request: &ReadRequest<'_>, from: u64, end: u64) -> Result<Timed, ReadError> {
+    for offset in from..end {
+        match store_time(core, request, offset).await {
+            Ok(time) => return Ok(time.map_or(Timed::Gone, |time| Timed::At(offset, time))),
+            Err(ReadError::Damaged { .. }) => (),
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(Timed::Damaged)
+}
+
+/// The first message stored at `time_ms` or later; the end of the queue if there is none. A damaged message counts as old as
+/// the next one that is not: what it cannot tell must not keep a reader from what lies behind it.
 pub(crate) async fn offset_by_time(
     core: &Rc<Core>,
     request: &ReadRequest<'_>,
@@ -425,11 +461,11 @@ pub(crate) async fn offset_by_time(
     let Some((_, mut high)) = core.with_mut(|s| bounds(core, s, request)) else { return Ok(None) };
     while low < high {
         let middle = low + (high - low) / 2;
-        match store_time(core, request, middle).await? {
-            Some(time) if time < time_ms => low = middle + 1,
-            Some(_) => high = middle,
+        match first_time(core, request, middle, high).await? {
+            Timed::At(offset, time) if time < time_ms => low = offset + 1,
+            Timed::At(..) | Timed::Damaged => high = middle,
             // The message was dropped meanwhile, or the queue deleted.
-            None => match first_offset(core, request).await? {
+            Timed::Gone => match first_offset(core, request).await? {
                 Some(first) if first > middle => low = first,
                 _ => return Ok(None),
             },

@@ -439,12 +439,19 @@ impl Shard {
         read::position_of(&self.core, &place(topic, queue_id), offset.0).await
     }
 
-    /// Store time of one message; `None` if readers see none there.
+    /// Store time of one message; `None` if readers see none there, or if it is damaged, which keeps nobody from asking about
+    /// its queue.
     ///
     /// # Errors
-    /// As [`read_cold`](Self::read_cold).
+    /// As [`read_cold`](Self::read_cold), but for damage.
     pub async fn store_time(&self, topic: &str, queue_id: i32, offset: QueueOffset) -> Result<Option<i64>, ReadError> {
-        read::store_time(&self.core, &place(topic, queue_id), offset.0).await
+        match read::store_time(&self.core, &place(topic, queue_id), offset.0).await {
+            Err(error @ ReadError::Damaged { .. }) => {
+                tracing::warn!(topic, queue_id, offset = offset.0, %error, "a message does not tell when it was stored");
+                Ok(None)
+            }
+            time => time,
+        }
     }
 
     /// Store time of the oldest record of the log; `None` if readers see none.

@@ -1,6 +1,6 @@
 //! Damage to what was flushed is refused with its place; an unfinished tail is cut.
 
-use ringmq_engine::{FlushPolicy, OpenError, ReadError, Shard, ShardOptions};
+use ringmq_engine::{FlushPolicy, OpenError, QueueOffset, ReadError, ReadStatus, Shard, ShardOptions};
 use ringmq_rt::sim::{CrashKind, Sim};
 
 use super::support::{Message, all, append, close, open, small};
@@ -165,5 +165,70 @@ fn a_torn_snapshot_costs_only_time() {
         let (_store, shard) = open(bare()).await.unwrap();
         assert_eq!(shard.recovery().replayed_records, 20);
         assert_eq!(all(&shard, "t", 0).await.len(), 20);
+    });
+}
+
+/// From a record's first byte to its queue offset.
+const QUEUE_OFFSET: u64 = 20;
+
+/// Damages the head of some of the messages of [`fill`], and gives the place of each.
+fn damage_heads(sim: &Sim, of: &[usize], at: u64) -> Vec<u64> {
+    let starts = sim.run(async {
+        let (store, shard) = open(bare()).await.unwrap();
+        let starts = fill(&shard).await;
+        close(store, &shard).await;
+        starts
+    });
+    sim.crash(CrashKind::ProcessKill);
+    for n in of {
+        sim.disk().corrupt(SEGMENT, starts[*n] + at, 1).unwrap();
+    }
+    sim.restart();
+    starts
+}
+
+#[test]
+fn what_stands_in_front_of_a_damaged_message_and_behind_it_is_read() {
+    // The length is looked at before the record is whole in memory, the queue offset afterwards.
+    for at in [0, QUEUE_OFFSET] {
+        let sim = Sim::new(6);
+        damage_heads(&sim, &[7], at);
+        sim.run(async {
+            let (_store, shard) = open(bare()).await.unwrap();
+            let read = async |offset| shard.read_cold(super::support::request("t", 0, offset), &mut |_| true).await;
+            let front = read(3).await.unwrap();
+            assert_eq!((front.status, front.records.len(), front.next.0), (ReadStatus::Found, 4, 7));
+            assert_eq!((front.min.0, front.max.0), (0, 20));
+            let damaged = read(7).await;
+            assert!(matches!(damaged, Err(ReadError::Damaged { .. })), "{damaged:?}");
+            assert_eq!(read(8).await.unwrap().records.len(), 12);
+        });
+    }
+}
+
+#[test]
+fn a_queue_with_damaged_messages_is_still_searched_by_time() {
+    let sim = Sim::new(7);
+    // The first two places that a search looks at, one of them with its neighbours.
+    damage_heads(&sim, &[5, 9, 10, 11, 19], QUEUE_OFFSET);
+    sim.run(async {
+        let (_store, shard) = open(bare()).await.unwrap();
+        let time = async |offset| shard.store_time("t", 0, QueueOffset(offset)).await.unwrap();
+        assert_eq!((time(10).await, time(19).await), (None, None), "they do not tell, and nobody is refused");
+        let found = async |time| shard.offset_by_time("t", 0, time).await.unwrap().unwrap().0;
+        for offset in [0, 1, 4, 6, 8, 12, 13, 18] {
+            let stored = time(offset).await.unwrap();
+            // Several may be of one millisecond, and those that are damaged are as old as the next.
+            let first = found(stored).await;
+            assert!(first <= offset, "{first} for {offset}");
+            for behind in first..offset {
+                assert!(time(behind).await.is_none_or(|time| time == stored), "{behind} is older than {offset}");
+            }
+            if let Some(before) = first.checked_sub(1) {
+                assert!(time(before).await.is_none_or(|time| time < stored), "{before} is as old as {offset}");
+            }
+        }
+        let last = time(18).await.unwrap();
+        assert!(found(last + 1).await >= 19);
     });
 }
