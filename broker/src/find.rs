@@ -2,6 +2,8 @@
 //! log shard is asked, all at once, and the connection's shard puts the answers together. Any that cannot answer makes
 //! the query fail: half an answer would look like a whole one.
 
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -13,7 +15,7 @@ use ringmq_protocol::header::{QueryMessage, ViewMessage};
 use ringmq_rt::net::Outbox;
 use ringmq_rt::{Slice, spawn};
 
-use crate::limits::QUERY_BYTES_MAX;
+use crate::limits::{FINDS_MAX, FINDS_WAITING_MAX, QUERY_BYTES_MAX};
 use crate::mail::{Answer, Ask, FindJob, Told};
 use crate::node::{Node, log_frame_error};
 use crate::refusal::Refusal;
@@ -27,17 +29,74 @@ pub fn request(node: &Rc<Node>, conn: &Rc<Conn>, view: &HeaderView<'_>) {
     } else {
         ViewMessage::decode(view).map(|header| Asked::Position(header.offset)).map_err(Refusal::from)
     };
-    let node = Rc::clone(node);
-    match asked {
-        Ok(Asked::Keys(what)) => spawn("query by key", query(node, to, what)).detach(),
-        Ok(Asked::Position(position)) => spawn("view by position", view_at(node, to, position)).detach(),
+    match asked.map(|asked| node.finds.begin(to, asked)) {
+        Ok(Turn::Now(asked)) => spawn("queries", work_off(Rc::clone(node), to, asked)).detach(),
+        Ok(Turn::Later) => (),
+        Ok(Turn::Never) => {
+            let remark = "[OVERLOAD]system busy, too many queries wait for others to end";
+            node.refuse(to, &Refusal::new(ResponseCode::SYSTEM_BUSY, remark));
+        }
         Err(refusal) => node.refuse(to, &refusal),
     }
 }
 
+#[derive(Debug)]
 enum Asked {
     Keys(FindJob),
     Position(i64),
+}
+
+/// The queries of one executor's connections: how many are under way, and those that wait, in the order of their arrival.
+#[derive(Debug, Default)]
+pub struct Finds {
+    under_way: Cell<usize>,
+    waiting: RefCell<VecDeque<(Answer, Asked)>>,
+}
+
+/// When a query is served.
+#[derive(Debug)]
+enum Turn {
+    Now(Asked),
+    Later,
+    Never,
+}
+
+impl Finds {
+    fn begin(&self, to: Answer, asked: Asked) -> Turn {
+        if self.under_way.get() < FINDS_MAX {
+            self.under_way.set(self.under_way.get() + 1);
+            return Turn::Now(asked);
+        }
+        let mut waiting = self.waiting.borrow_mut();
+        if waiting.len() >= FINDS_WAITING_MAX {
+            return Turn::Never;
+        }
+        waiting.push_back((to, asked));
+        Turn::Later
+    }
+
+    /// One has ended: the next, if one waits.
+    fn next(&self) -> Option<(Answer, Asked)> {
+        let next = self.waiting.borrow_mut().pop_front();
+        if next.is_none() {
+            self.under_way.set(self.under_way.get() - 1);
+        }
+        next
+    }
+}
+
+/// Serves a query, and then those that wait, one after the other.
+async fn work_off(node: Rc<Node>, to: Answer, asked: Asked) {
+    let mut next = Some((to, asked));
+    while let Some((to, asked)) = next {
+        match asked {
+            // Nobody is there any more to be told.
+            _ if node.registry.get(to.conn).is_none() => (),
+            Asked::Keys(what) => query(&node, to, what).await,
+            Asked::Position(position) => view_at(&node, to, position).await,
+        }
+        next = node.finds.next();
+    }
 }
 
 fn query_of(settings: &Settings, view: &HeaderView<'_>) -> Result<FindJob, Refusal> {
@@ -88,11 +147,11 @@ pub async fn find(node: &Rc<Node>, log: u16, what: &FindJob) -> Told {
     }
 }
 
-async fn query(node: Rc<Node>, to: Answer, what: FindJob) {
+async fn query(node: &Rc<Node>, to: Answer, what: FindJob) {
     let what = Arc::new(what);
     let asked: Vec<_> = (0..node.log_shards())
         .map(|log| {
-            let (node, what) = (Rc::clone(&node), Arc::clone(&what));
+            let (node, what) = (Rc::clone(node), Arc::clone(&what));
             spawn("query of a log", async move { node.ask(node.executor_of(log), Ask::Find { log, what }).await })
         })
         .collect();
@@ -156,7 +215,7 @@ pub async fn view(node: &Rc<Node>, position: Position) -> Told {
     }
 }
 
-async fn view_at(node: Rc<Node>, to: Answer, asked: i64) {
+async fn view_at(node: &Rc<Node>, to: Answer, asked: i64) {
     let position = Position::from_wire(asked).filter(|position| u16::from(position.shard().get()) < node.log_shards());
     let told = match position {
         Some(position) => {
@@ -176,5 +235,31 @@ async fn view_at(node: Rc<Node>, to: Answer, asked: i64) {
         Told::Refused(refusal) => node.refuse(to, &refusal),
         Told::Failed(why) => node.refuse(to, &Refusal::failed(why)),
         _ => node.refuse(to, &Refusal::failed(format!("can not find message by the offset, {asked}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ringmq_net::ConnId;
+
+    use super::*;
+
+    #[test]
+    fn queries_beyond_the_bound_wait_for_their_turn_in_order() {
+        let finds = Finds::default();
+        let to = |opaque| Answer { conn: ConnId(1), opaque, oneway: false };
+        for _ in 0..FINDS_MAX {
+            assert!(matches!(finds.begin(to(0), Asked::Position(0)), Turn::Now(_)));
+        }
+        for opaque in 1..=FINDS_WAITING_MAX as i32 {
+            assert!(matches!(finds.begin(to(opaque), Asked::Position(0)), Turn::Later));
+        }
+        assert!(matches!(finds.begin(to(0), Asked::Position(0)), Turn::Never));
+        for opaque in 1..=FINDS_WAITING_MAX as i32 {
+            assert_eq!(finds.next().unwrap().0.opaque, opaque);
+        }
+        assert!(finds.next().is_none());
+        assert!(matches!(finds.begin(to(0), Asked::Position(0)), Turn::Now(_)), "one has ended");
+        assert!(matches!(finds.begin(to(0), Asked::Position(0)), Turn::Later), "and the others have not");
     }
 }

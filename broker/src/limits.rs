@@ -76,6 +76,13 @@ pub const SHARD_OUTPUT_MAX: usize = 128 * 1024 * 1024;
 /// pulls are treated as above.
 pub const LOG_BUFFERS_SPARE: usize = 96 * 1024 * 1024;
 
+/// Queries by key and by position that one executor's connections have under way, as each may hold as much memory as the
+/// largest answer from each log: further ones wait.
+pub const FINDS_MAX: usize = 8;
+
+/// Queries that wait for others to end: a further one is answered SYSTEM_BUSY.
+pub const FINDS_WAITING_MAX: usize = 4096;
+
 /// Bytes of records in the answer to a query by key, and of those that one log gives to it: older ones are left out.
 pub const QUERY_BYTES_MAX: u64 = (ringmq_protocol::frame::FRAME_MAX - 64 * 1024) as u64;
 

@@ -18,6 +18,7 @@ use crate::client_call::CallsUnderWay;
 use crate::control_shard::ControlShard;
 use crate::deferred::Deferred;
 use crate::filter::FilterCache;
+use crate::find::Finds;
 use crate::group_config::GroupCopy;
 use crate::log::Log;
 use crate::mail::{Answer, Ask, Mail, Sent, Told};
@@ -57,6 +58,7 @@ pub struct Node {
     pub scratch: RefCell<Scratch>,
     pub deferred: Deferred,
     pub underway: Rc<Underway>,
+    pub finds: Finds,
     next_pick: Cell<u32>,
     /// When the last event of a moved offset was told.
     pub moved_told: Cell<Option<Instant>>,
@@ -93,6 +95,7 @@ impl Node {
             scratch: RefCell::default(),
             deferred: Deferred::default(),
             underway: Rc::default(),
+            finds: Finds::default(),
             next_pick: Cell::new(0),
             moved_told: Cell::new(None),
             traffic: Traffic::default(),
@@ -283,7 +286,12 @@ impl Node {
             out.write(|bytes| {
                 let mut writer = ReplyHead { code: code.0, opaque: to.opaque, remark }.begin(bytes);
                 ext(&mut writer);
-                log_frame_error(writer.finish_with_body(body));
+                let Err(error) = writer.finish_with_body(body) else { return };
+                // Nothing of it is written, and whoever asked must not wait in vain.
+                tracing::error!(%error, "an answer could not be written");
+                let remark = format!("the answer cannot be sent: {error}");
+                let head = ReplyHead { code: ResponseCode::SYSTEM_ERROR.0, opaque: to.opaque, remark: Some(&remark) };
+                log_frame_error(head.begin(bytes).finish(0));
             });
         });
     }
