@@ -41,11 +41,19 @@ pub const SUBSCRIPTIONS_PER_GROUP_MAX: usize = 4096;
 /// SYSTEM_ERROR.
 pub const SUBSCRIPTION_LENGTH_MAX: usize = 65_536;
 
+/// Bytes of the subscriptions of all groups: a heartbeat that would exceed it is refused with SYSTEM_ERROR and leaves the
+/// membership as it was.
+pub const SUBSCRIPTION_BYTES_MAX: usize = 128 * 1024 * 1024;
+
 /// Queues that one lock or unlock request may name: a longer request is refused with INVALID_PARAMETER.
 pub const LOCKS_PER_REQUEST_MAX: usize = 16_384;
 
 /// Locks of the whole broker, expired ones not counted: a queue beyond it is not granted, and its client asks again.
 pub const LOCKS_MAX: usize = 1_000_000;
+
+/// Bytes of the names of topic and broker of one queue in a lock or unlock request: a request with longer ones is refused with
+/// INVALID_PARAMETER.
+pub const LOCK_NAMES_MAX: usize = 1024;
 
 /// Topic and group pairs with consumer offsets: the first offset of a further pair is refused with SYSTEM_ERROR.
 pub const OFFSET_PAIRS_MAX: usize = 250_000;

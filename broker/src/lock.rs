@@ -2,7 +2,7 @@
 //! live in memory on the control shard, run out when their owner stops refreshing them, and outlast its connection,
 //! because a client that reconnects goes on consuming meanwhile. This is not the lock on which durability rests.
 
-use crate::limits::{LOCKS_MAX, LOCKS_PER_REQUEST_MAX};
+use crate::limits::{LOCK_NAMES_MAX, LOCKS_MAX, LOCKS_PER_REQUEST_MAX};
 use crate::member::{check_client_id, check_group_length};
 use crate::refusal::Refusal;
 use foldhash::HashMap;
@@ -131,6 +131,9 @@ fn check_request(group: &str, client_id: &str, queues: &[MessageQueue]) -> Resul
     check_client_id(client_id)?;
     if queues.len() > LOCKS_PER_REQUEST_MAX {
         return Err(Refusal::invalid(format!("one request may name at most {LOCKS_PER_REQUEST_MAX} queues")));
+    }
+    if queues.iter().any(|queue| queue.topic.len() + queue.broker_name.len() > LOCK_NAMES_MAX) {
+        return Err(Refusal::invalid(format!("the names of a queue are longer than {LOCK_NAMES_MAX} bytes")));
     }
     Ok(())
 }

@@ -4,11 +4,11 @@
 //! nothing itself: every method says who is to be told and what the other shards' copies must learn.
 
 use crate::limits::{
-    CLIENT_ID_LENGTH_MAX, GROUP_LENGTH_MAX, GROUPS_PER_CONNECTION_MAX, MEMBERS_MAX, SUBSCRIPTION_LENGTH_MAX,
-    SUBSCRIPTIONS_PER_GROUP_MAX,
+    CLIENT_ID_LENGTH_MAX, GROUP_LENGTH_MAX, GROUPS_PER_CONNECTION_MAX, MEMBERS_MAX, SUBSCRIPTION_BYTES_MAX,
+    SUBSCRIPTION_LENGTH_MAX, SUBSCRIPTIONS_PER_GROUP_MAX,
 };
 use crate::refusal::Refusal;
-use crate::subscription::{GroupSubscriptions, SubscriptionChange};
+use crate::subscription::{GroupSubscriptions, SubscriptionChange, bytes_of};
 use foldhash::HashMap;
 use ringmq_protocol::body::{
     Connection, ConsumeFromWhere, ConsumeType, ConsumerConnection, ConsumerData, HeartbeatData, MessageModel,
@@ -193,6 +193,8 @@ pub struct MemberTable {
     /// The connections of each client id, for replies that name a producer by it.
     clients: HashMap<Arc<str>, BTreeSet<ConnId>>,
     members: usize,
+    /// Bytes of all groups' subscriptions.
+    subscription_bytes: usize,
     notifies: bool,
 }
 
@@ -205,6 +207,7 @@ impl MemberTable {
             conns: HashMap::default(),
             clients: HashMap::default(),
             members: 0,
+            subscription_bytes: 0,
             notifies,
         }
     }
@@ -294,6 +297,8 @@ impl MemberTable {
             outcome.subscriptions_wanted = true;
         }
         if is_new || updated != *group.subscriptions {
+            self.subscription_bytes += updated.bytes();
+            self.subscription_bytes -= group.subscriptions.bytes();
             group.subscriptions = Arc::new(updated);
             outcome.effects.changes.push(SubscriptionChange::Put(Arc::clone(&group.subscriptions)));
         }
@@ -370,8 +375,10 @@ impl MemberTable {
         let members = &mut self.consumers.get_mut(group)?.members;
         members.remove(&conn)?;
         self.members -= 1;
-        if members.is_empty() {
-            self.consumers.remove(group);
+        if members.is_empty()
+            && let Some(gone) = self.consumers.remove(group)
+        {
+            self.subscription_bytes -= gone.subscriptions.bytes();
         }
         self.forget(conn, |memberships| &mut memberships.consumers, group);
         Some(name)
@@ -491,10 +498,14 @@ impl MemberTable {
         if named > GROUPS_PER_CONNECTION_MAX {
             return Err(Refusal::too_many("groups on one connection", GROUPS_PER_CONNECTION_MAX));
         }
-        let mut fresh = 0;
+        let (mut fresh, mut bytes) = (0, self.subscription_bytes);
         let memberships = self.conns.get(&sender.conn);
         for consumer in &data.consumer_data_set {
             check_consumer(consumer)?;
+            // They take the place of those that the group has.
+            let known = self.consumers.get(consumer.group_name.as_str());
+            bytes -= known.map_or(0, |group| group.subscriptions.bytes()).min(bytes);
+            bytes += consumer.subscription_data_set.iter().map(bytes_of).sum::<usize>();
             let is_member = memberships.is_some_and(|m| m.consumers.contains(consumer.group_name.as_str()));
             fresh += usize::from(!is_member);
         }
@@ -508,6 +519,9 @@ impl MemberTable {
         }
         if self.members + fresh > MEMBERS_MAX {
             return Err(Refusal::too_many("members of groups", MEMBERS_MAX));
+        }
+        if bytes > SUBSCRIPTION_BYTES_MAX && bytes > self.subscription_bytes {
+            return Err(Refusal::too_many("bytes in the subscriptions of all groups", SUBSCRIPTION_BYTES_MAX));
         }
         Ok(())
     }

@@ -43,6 +43,13 @@ impl Subscription {
     }
 }
 
+/// Bytes of memory that a subscription takes, about.
+pub(crate) fn bytes_of(data: &SubscriptionData) -> usize {
+    let tags: usize = data.tags_set.iter().map(|tag| size_of::<String>() + tag.len()).sum();
+    let texts = data.topic.len() + data.expression_type.len() + data.sub_string.len();
+    size_of::<Subscription>() + texts + tags + size_of_val(&data.code_set[..])
+}
+
 fn compile(data: &SubscriptionData) -> Option<Arc<SqlFilter>> {
     if data.expression_type != SQL92 {
         return None;
@@ -132,6 +139,11 @@ impl GroupSubscriptions {
     /// All subscriptions, sorted by topic.
     pub fn iter(&self) -> impl Iterator<Item = &SubscriptionData> {
         self.topics.values().map(|subscription| &subscription.data)
+    }
+
+    /// Bytes of memory that they take, about.
+    pub fn bytes(&self) -> usize {
+        self.iter().map(bytes_of).sum()
     }
 
     /// True when no subscription is known.

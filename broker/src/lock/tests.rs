@@ -19,6 +19,14 @@ fn a_free_queue_is_granted_and_a_taken_one_is_not() {
 }
 
 #[test]
+fn a_queue_with_endless_names_is_not_kept() {
+    let mut table = LockTable::new();
+    let long = MessageQueue { topic: "T".repeat(LOCK_NAMES_MAX), broker_name: "b".to_owned(), queue_id: 0 };
+    assert!(table.lock("g", "a", &[queue(0), long], 0).is_err());
+    assert!(table.is_empty());
+}
+
+#[test]
 fn a_lock_runs_out_sixty_seconds_after_its_last_refresh() {
     let mut table = LockTable::new();
     table.lock("g", "a", &queues(&[0]), 0).unwrap();

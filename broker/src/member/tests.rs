@@ -284,6 +284,36 @@ fn groups_of_one_connection_are_bounded_over_several_heartbeats() {
 }
 
 #[test]
+fn the_bytes_of_all_subscriptions_are_bounded() {
+    let mut table = MemberTable::new(true);
+    let heavy = |group: &str| {
+        let mut data = consumer(group, &[]);
+        data.subscription_data_set = (0..SUBSCRIPTION_BYTES_MAX / 8 / SUBSCRIPTION_LENGTH_MAX)
+            .map(|n| SubscriptionData {
+                sub_string: "x".repeat(SUBSCRIPTION_LENGTH_MAX - 1000),
+                ..subscription(&format!("T{n}"), 1)
+            })
+            .collect();
+        heartbeat("a", vec![data], &[])
+    };
+    let groups = ["g0", "g1", "g2", "g3", "g4", "g5", "g6", "g7"];
+    for group in groups {
+        beat(&mut table, 1, &heavy(group), 0);
+    }
+    let refused = table.heartbeat(&sender(1), &heavy("g8"), |_| panic!("asked before the bounds"), 0).unwrap_err();
+    assert!(refused.remark.starts_with("too many bytes in the subscriptions"), "{refused:?}");
+    // Those that are there go on, and who leaves makes room.
+    beat(&mut table, 1, &heavy("g3"), 0);
+    beat(&mut table, 2, &heavy("g3"), 0);
+    table.unregister(ConnId(1), None, Some("g0"));
+    beat(&mut table, 1, &heavy("g8"), 0);
+    table.closed(ConnId(1));
+    assert!(table.subscription_bytes > 0, "another connection is in one of the groups");
+    table.closed(ConnId(2));
+    assert_eq!(table.subscription_bytes, 0);
+}
+
+#[test]
 fn connections_are_described_as_tools_expect() {
     let mut table = MemberTable::new(true);
     let mut from = sender(1);
