@@ -16,6 +16,7 @@ use ringmq_protocol::sql::SqlFilter;
 
 use crate::group_config::Group;
 use crate::limits::{FILTER_WORK_MAX, FILTERS_MAX};
+use crate::mail::PullJob;
 use crate::node::Node;
 use crate::refusal::Refusal;
 use crate::send::text;
@@ -49,17 +50,28 @@ pub fn of_pull(node: &Node, group: &Group, topic: &str, header: &PullHeader, byt
         stored(node, group, topic, header, bytes)?
     };
     if chosen.filter.is_none() && node.settings.filter_retried && names::is_retry(topic) {
-        return Ok(Chosen { filter: retried(node, topic), subscriptions: None });
+        return Ok(retried(node, topic).unwrap_or_default());
     }
     Ok(chosen)
 }
 
-/// Whether the group has another subscription to the topic now than the one that a waiting pull's filter is from. What came
-/// since must not be measured by the old one: it would be passed over for good.
-pub fn is_outdated(node: &Node, taken_from: &Arc<GroupSubscriptions>, topic: &str) -> bool {
+/// Whether the group has another subscription now than the one that a waiting pull's filter is from. What came since must not
+/// be measured by the old one: it would be passed over for good.
+pub fn is_outdated(node: &Node, job: &PullJob) -> bool {
+    let Some(taken_from) = &job.subscriptions else { return false };
     let subscriptions = node.subscriptions.borrow();
-    let now = subscriptions.group(&taken_from.group).ok();
-    now.is_some_and(|now| !Arc::ptr_eq(now, taken_from) && now.get(topic) != taken_from.get(topic))
+    let Ok(now) = subscriptions.group(&taken_from.group) else { return false };
+    if Arc::ptr_eq(now, taken_from) {
+        return false;
+    }
+    match job.filter {
+        // Any topic's subscription may be asked.
+        Some(PullFilter::Retried(_)) => now != taken_from,
+        _ => {
+            let topic = &job.topic.config.topic_name;
+            now.get(topic) != taken_from.get(topic)
+        }
+    }
 }
 
 /// The pull has its subscription with it.
@@ -116,11 +128,12 @@ fn tags(expression: Option<&str>) -> Result<Option<PullFilter>, Refusal> {
     Ok((!parsed.matches_all()).then(|| PullFilter::Tags(Arc::new(parsed))))
 }
 
-fn retried(node: &Node, topic: &str) -> Option<PullFilter> {
+fn retried(node: &Node, topic: &str) -> Option<Chosen> {
     let group = names::group_of_retry(topic)?;
     let subscriptions = node.subscriptions.borrow();
     let group = subscriptions.group(group).ok()?;
-    group.has_sql().then(|| PullFilter::Retried(Arc::clone(group)))
+    let filter = || PullFilter::Retried(Arc::clone(group));
+    group.has_sql().then(|| Chosen { filter: Some(filter()), subscriptions: Some(Arc::clone(group)) })
 }
 
 /// Whether a consumer may subscribe with this expression, which is not one of tags.

@@ -172,8 +172,7 @@ pub fn run(node: &Rc<Node>, job: PullJob) {
 
 /// A message arrived for a pull that waits until `until`.
 pub fn wake(node: &Rc<Node>, job: PullJob, until: Instant) {
-    let topic = &job.topic.config.topic_name;
-    if job.subscriptions.as_ref().is_some_and(|from| filter::is_outdated(node, from, topic)) {
+    if filter::is_outdated(node, &job) {
         return go_on(node, &job);
     }
     read(node, job, Some(until));

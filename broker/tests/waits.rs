@@ -1,4 +1,4 @@
-//! Clients that ask for too much.
+//! Clients that ask for too much, or that change their minds while they wait.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -11,10 +11,13 @@ use ringmq_broker::settings::Settings;
 use ringmq_engine::FlushPolicy;
 use ringmq_protocol::frame::FRAME_MAX;
 
-use support::{Client, run, settings};
+use support::{Client, number, run, settings};
 
+const PULL: i32 = 11;
 const GET_BROKER_CONFIG: i32 = 26;
+const HEART_BEAT: i32 = 34;
 const SYSTEM_ERROR: i32 = 1;
+const RETRY_IMMEDIATELY: i32 = 20;
 
 fn one_shard(store: &Path) -> Settings {
     Settings { log_shards: Some(1), ..settings(store, 1, FlushPolicy::Sync) }
@@ -28,5 +31,45 @@ fn an_answer_that_is_longer_than_a_frame_is_refused_in_words() {
     let (answer, _) = client.call(GET_BROKER_CONFIG, &[], &[]);
     let remark = answer.remark.unwrap_or_default();
     assert!(answer.code == SYSTEM_ERROR && remark.contains("longer than the limit"), "{remark}");
+    running.stop();
+}
+
+#[test]
+fn a_retried_message_that_comes_after_a_change_is_not_measured_by_the_old_filter() {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let running = run(Settings { filter_retried: true, notify_consumers: false, ..one_shard(dir.path()) });
+    // On one connection requests are taken in order, and only the pull that waits is answered out of it.
+    let mut client = Client::new(running.addr);
+    let subscribe = |client: &mut Client, version: i32, expression: &str| {
+        let body = format!(
+            r#"{{"clientID":"a@1","producerDataSet":[],"consumerDataSet":[{{"groupName":"consumers","unitMode":false,
+            "consumeFromWhere":"CONSUME_FROM_FIRST_OFFSET","consumeType":"CONSUME_PASSIVELY","messageModel":"CLUSTERING",
+            "subscriptionDataSet":[
+            {{"topic":"orders","subString":"{expression}","expressionType":"SQL92","subVersion":{version}}},
+            {{"topic":"%RETRY%consumers","subString":"*","subVersion":1}}]}}]}}"#
+        );
+        assert_eq!(client.call(HEART_BEAT, &[], body.as_bytes()).0.code, 0);
+    };
+    let retry = "%RETRY%consumers";
+    let pull = |client: &mut Client, offset: i64, hold_ms: u64| {
+        let mut ext = Client::pull_ext(retry, 0, offset, hold_ms, "*");
+        // It relies on the heartbeat.
+        ext.insert("sysFlag", if hold_ms > 0 { "2" } else { "0" }.to_owned());
+        let ext: Vec<(&str, &str)> = ext.iter().map(|(k, v)| (*k, v.as_str())).collect();
+        client.send(PULL, &ext, &[]);
+    };
+    let properties = |a: i32| format!("RETRY_TOPIC\u{1}orders\u{2}a\u{1}{a}\u{2}WAIT\u{1}true\u{2}");
+    subscribe(&mut client, 1, "a = 1");
+    pull(&mut client, 0, 15_000);
+    let passed_over = client.publish_with(retry, 0, 0, &properties(3), b"passed over");
+    assert!(passed_over.code == 0 && passed_over.ext("nextBeginOffset").is_none(), "{passed_over:?}");
+    subscribe(&mut client, 2, "a = 2");
+    let first = client.publish_with(retry, 0, 0, &properties(2), b"wanted");
+    let second = client.answer().0;
+    let pulled = [first, second].into_iter().find(|answer| answer.ext("nextBeginOffset").is_some()).unwrap();
+    assert_eq!((pulled.code, number(&pulled, "nextBeginOffset")), (RETRY_IMMEDIATELY, 1), "{pulled:?}");
+    pull(&mut client, 1, 0);
+    let (answer, body) = client.answer();
+    assert_eq!((answer.code, support::bodies(&body)), (0, vec![b"wanted".to_vec()]), "{answer:?}");
     running.stop();
 }
