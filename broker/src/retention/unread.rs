@@ -57,6 +57,11 @@ impl Unread {
         u64::try_from(at.first - from).unwrap_or(0)
     }
 
+    /// Forgets those of topics and groups that are gone.
+    fn retain(&mut self, lives: impl Fn(&str, &str) -> bool) {
+        self.behind.retain(|(topic, group), _| lives(topic, group));
+    }
+
     fn is_known(&self, topic: &str, group: &str) -> bool {
         self.behind.contains_key(&(Box::from(topic), Box::from(group)))
     }
@@ -115,6 +120,9 @@ async fn look(control: &Rc<ControlShard>, counts: bool) {
             }
         }
     }
+    let tables = control.tables.borrow();
+    control.unread.borrow_mut().retain(|topic, group| tables.offsets.queues(topic, group).is_some());
+    drop(tables);
     if lines > UNREAD_LINES_MAX {
         tracing::warn!("{} more groups lost messages unread", lines - UNREAD_LINES_MAX);
     }
@@ -168,5 +176,7 @@ mod tests {
         assert_eq!(note(12, 11), 0);
         assert_eq!(note(12, 20), 8, "it had caught up");
         assert!(unread.is_known("t", "g") && !unread.is_known("t", "h"));
+        unread.retain(|topic, _| topic != "t");
+        assert!(unread.behind.is_empty());
     }
 }
