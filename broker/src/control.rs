@@ -9,10 +9,12 @@ use crate::offset::OffsetTable;
 use crate::refusal::Refusal;
 use crate::settings::Settings;
 use crate::subscription::SubscriptionChange;
-use crate::topic::{OwnTopic, SYS_FLAG_UNIT_SUB, TopicChange, TopicTable};
+use crate::topic::{OwnTopic, SYS_FLAG_UNIT_SUB, TopicChange, TopicTable, Wanted};
 use ringmq_protocol::body::{ConsumerData, HeartbeatData, SubscriptionGroupConfig};
+use ringmq_protocol::header::CreateTopic;
 use ringmq_protocol::names;
 use ringmq_rt::{now, wall_ms};
+use std::collections::BTreeSet;
 
 /// What follows from a request, for the caller to carry out.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -27,6 +29,8 @@ pub struct Changes {
     pub notices: Vec<Notice>,
     /// Connections to be closed.
     pub close: Vec<ConnId>,
+    /// Offsets have to be on disk before anybody hears of the rest.
+    pub offsets: bool,
 }
 
 impl Changes {
@@ -37,6 +41,7 @@ impl Changes {
             && self.subscriptions.is_empty()
             && self.notices.is_empty()
             && self.close.is_empty()
+            && !self.offsets
     }
 }
 
@@ -107,6 +112,38 @@ impl Control {
         self.topics.set_permission(settings.topics.permission, now_ms);
         self.groups.set_auto_create(settings.groups.auto_create);
         self.topics.set_auto_create(settings.topics.auto_create, now_ms)
+    }
+
+    /// UPDATE_AND_CREATE_TOPIC. Those of its new queues that are `empty` are new to the groups that read it, too.
+    pub fn create_topic(&mut self, asked: &CreateTopic, empty: &[i32], now_ms: i64) -> Result<Changes, Refusal> {
+        let topics = self.topics.create_or_update(asked, now_ms)?;
+        let offsets = !topics.is_empty() && self.begin_queues(&asked.topic, empty);
+        Ok(Changes { topics, offsets, ..Changes::default() })
+    }
+
+    /// The topic of a send, created if the rules allow.
+    pub fn create_topic_of_send(&mut self, wanted: Wanted<'_>, now_ms: i64) -> Result<Changes, Refusal> {
+        let (topic, topics) = self.topics.find_or_create(wanted, now_ms)?;
+        let offsets = !topics.is_empty() && self.begin_queues(wanted.topic, &Vec::from_iter(0..topic.queues()));
+        Ok(Changes { topics, offsets, ..Changes::default() })
+    }
+
+    /// The groups that read a topic begin at 0 in queues that it gets: what comes to them before a member asks is newer than
+    /// the group, whatever its policy. True if one had no offset there.
+    fn begin_queues(&mut self, topic: &str, queues: &[i32]) -> bool {
+        let online = self.members.groups_that_share(topic);
+        let groups: BTreeSet<Box<str>> = self.offsets.groups_of(topic).chain(online).map(Box::from).collect();
+        let mut begun = false;
+        for (group, &queue_id) in groups.iter().flat_map(|group| queues.iter().map(move |queue| (group, queue))) {
+            match self.offsets.begin(group, topic, queue_id) {
+                Ok(is_new) => begun |= is_new,
+                Err(refusal) => {
+                    tracing::warn!(%group, topic, queue_id, %refusal, "groups begin in a topic's new queues by their clients' policy");
+                    break;
+                }
+            }
+        }
+        begun
     }
 
     /// DELETE_TOPIC_IN_BROKER: the topic and what the groups had consumed of it. Its messages are the engine's to drop.

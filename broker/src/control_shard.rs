@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ringmq_net::ConnId;
-use ringmq_rt::sync::{Event, Waiters};
+use ringmq_rt::sync::{Event, Semaphore, Waiters};
 use ringmq_rt::time::{now, sleep};
 use ringmq_rt::{fs, spawn, step, wall_ms};
 
@@ -51,6 +51,8 @@ pub struct ControlShard {
     /// Topics whose messages are being dropped.
     deleting: RefCell<HashSet<String>>,
     deleted: Waiters,
+    /// One writes the file of offsets at a time, so that what is written last is the newest.
+    offsets_file: Rc<Semaphore>,
     announcer: RefCell<Option<Rc<Announcer>>>,
     stopping: Cell<bool>,
     /// What the whole broker has done.
@@ -145,6 +147,7 @@ impl ControlShard {
             busy: Cell::new(false),
             deleting: RefCell::default(),
             deleted: Waiters::new(),
+            offsets_file: Semaphore::new(1),
             announcer: RefCell::default(),
             stopping: Cell::new(false),
             history: RefCell::default(),
@@ -245,7 +248,8 @@ impl ControlShard {
                 continue;
             }
             self.busy.set(true);
-            let saved = self.save_tables().await;
+            let offsets = queued.iter().any(|queued| queued.changes.offsets);
+            let saved = self.save_changed(offsets).await;
             if let Err(error) = &saved {
                 tracing::error!(%error, "a table could not be saved");
             }
@@ -319,11 +323,17 @@ impl ControlShard {
         Ok(())
     }
 
+    async fn save_changed(&self, offsets: bool) -> Result<(), String> {
+        self.save_tables().await?;
+        if offsets { self.save_offsets().await } else { Ok(()) }
+    }
+
     /// Saves the consumer offsets if they have changed.
     ///
     /// # Errors
     /// Their file cannot be written.
     pub async fn save_offsets(&self) -> Result<(), String> {
+        let _turn = Rc::clone(&self.offsets_file).acquire().await;
         let offsets = {
             let mut tables = self.tables.borrow_mut();
             let revision = tables.offsets.revision();
@@ -446,13 +456,13 @@ impl ControlShard {
     ) -> Told {
         let wanted = Wanted { topic, default_topic, default_queues, unit_mode };
         self.deletion_over(topic).await;
-        let found = self.tables.borrow_mut().topics.find_or_create(wanted, wall_ms());
+        let found = self.tables.borrow_mut().create_topic_of_send(wanted, wall_ms());
         match found {
-            Ok((_, topics)) => {
-                if !topics.is_empty() {
+            Ok(changes) => {
+                if !changes.topics.is_empty() {
                     tracing::info!(topic, template = default_topic, "created a topic for a send");
                 }
-                self.told(Changes { topics, ..Changes::default() }).await
+                self.told(changes).await
             }
             Err(refusal) => Told::Refused(refusal),
         }

@@ -453,6 +453,13 @@ impl MemberTable {
             .map(|(name, _)| &**name)
     }
 
+    /// Groups that are online with a subscription to `topic` and whose members share its messages.
+    pub fn groups_that_share<'a>(&'a self, topic: &'a str) -> impl Iterator<Item = &'a str> + 'a {
+        self.groups_subscribed_to(topic).filter(|group| {
+            self.subscriptions(group).is_some_and(|group| group.message_model == MessageModel::Clustering)
+        })
+    }
+
     /// The members of a consumer group, for requests that the broker sends to all of them.
     pub fn consumers(&self, group: &str) -> Vec<Client> {
         let members = self.consumers.get(group).map(|group| &group.members);

@@ -167,6 +167,18 @@ impl OffsetTable {
         }
     }
 
+    /// A group begins at 0 in a queue, unless it has an offset there; true if it had none.
+    ///
+    /// # Errors
+    /// There is no room for another offset.
+    pub fn begin(&mut self, group: &str, topic: &str, queue_id: i32) -> Result<bool, Refusal> {
+        let begins = self.stored(group, topic, queue_id).is_none();
+        if begins {
+            self.insert(&Commit { group, topic, queue_id, offset: 0 })?;
+        }
+        Ok(begins)
+    }
+
     /// The stored offset, if there is one.
     pub fn stored(&self, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
         self.topics.get(topic)?.get(group)?.get(&queue_id).copied()

@@ -29,6 +29,8 @@ use ringmq_rt::{now, step, wall_ms};
 use crate::control::{Changes, Moment};
 use crate::control_shard::ControlShard;
 use crate::filter;
+use crate::limits::TOPIC_QUEUES_MAX;
+use crate::look::{Question, look};
 use crate::mail::{Answer, Ask, ControlJob, QueueEnds, Told};
 use crate::member::{self, Sender};
 use crate::offset::{Beginning, OffsetTable};
@@ -307,7 +309,7 @@ async fn topic_stats(control: &Rc<ControlShard>, view: &HeaderView<'_>) -> Outco
     let name = Topic::decode(view)?.topic;
     let found = control.tables.borrow().topics.get(&name).cloned().ok_or_else(|| Refusal::topic_unknown(&name))?;
     let mut stats = TopicStatsTable::default();
-    for queue_id in 0..found.config.read_queue_nums.max(found.config.write_queue_nums) {
+    for queue_id in 0..found.queues() {
         let ends = queue_ends(control, &name, queue_id).await?;
         let queue = MessageQueue {
             topic: name.clone(),
@@ -322,15 +324,26 @@ async fn topic_stats(control: &Rc<ControlShard>, view: &HeaderView<'_>) -> Outco
 
 async fn create_topic(control: &Rc<ControlShard>, view: &HeaderView<'_>) -> Outcome {
     let header = CreateTopic::decode(view)?;
+    let empty = empty_beyond(control, &header).await?;
     control.deletion_over(&header.topic).await;
-    let topics = control.tables.borrow_mut().topics.create_or_update(&header, wall_ms())?;
-    let good = carry_out(control, Changes { topics, ..Changes::default() }).await?;
+    let changes = control.tables.borrow_mut().create_topic(&header, &empty, wall_ms())?;
+    let good = carry_out(control, changes).await?;
     // Whoever is told that the topic exists asks the name server for its route next.
     if let Some(announcer) = control.announcer() {
         announcer.registered().await;
     }
     tracing::info!(topic = %header.topic, "created or changed a topic");
     Ok(good)
+}
+
+/// The queues that a topic gets and that have no messages. One that had fewer queues for a while may get some back that have.
+async fn empty_beyond(control: &Rc<ControlShard>, asked: &CreateTopic) -> Result<Vec<i32>, Refusal> {
+    let found = control.tables.borrow().topics.get(&asked.topic).cloned();
+    let queues = asked.read_queue_nums.max(asked.write_queue_nums).min(TOPIC_QUEUES_MAX);
+    let Some(found) = found else { return Ok((0..queues).collect()) };
+    let questions = (found.queues()..queues).map(|queue_id| Question::ends(&found, queue_id)).collect();
+    let seen = look(control, questions).await?;
+    Ok((found.queues()..queues).zip(seen).filter(|(_, seen)| seen.max == 0).map(|(queue_id, _)| queue_id).collect())
 }
 
 async fn delete_topic(control: &Rc<ControlShard>, view: &HeaderView<'_>) -> Outcome {

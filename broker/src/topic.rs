@@ -97,6 +97,11 @@ impl Topic {
         u16::try_from(home).unwrap_or(0)
     }
 
+    /// Queues that can be read or written: those with smaller numbers than this.
+    pub fn queues(&self) -> i32 {
+        self.config.read_queue_nums.max(self.config.write_queue_nums)
+    }
+
     /// True if the topic's own permission lets clients read.
     pub fn is_readable(&self) -> bool {
         self.config.perm & perm::READ != 0
@@ -111,7 +116,7 @@ impl Topic {
     /// still takes what is under way; a negative number leaves the choice to the broker, and `pick`, any number, makes it.
     pub fn queue_for_send(&self, queue_id: i32, pick: u32, producer: impl fmt::Display) -> Result<i32, Refusal> {
         let writable = self.config.write_queue_nums;
-        if queue_id >= writable.max(self.config.read_queue_nums) {
+        if queue_id >= self.queues() {
             return Err(Refusal::send_queue(queue_id, Described(&self.config), producer));
         }
         if queue_id >= 0 {
@@ -263,9 +268,7 @@ impl TopicTable {
 
     /// True if the topic exists and has a queue of this number, to read or to write.
     pub fn has_queue(&self, topic: &str, queue_id: i32) -> bool {
-        self.topics.get(topic).is_some_and(|topic| {
-            (0..topic.config.read_queue_nums.max(topic.config.write_queue_nums)).contains(&queue_id)
-        })
+        self.topics.get(topic).is_some_and(|topic| (0..topic.queues()).contains(&queue_id))
     }
 
     /// True if the topic exists and is ordered.

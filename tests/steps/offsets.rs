@@ -120,6 +120,52 @@ fn a_kill_takes_back_no_more_commits_than_were_not_saved() {
     });
 }
 
+/// A broker to which every message is old, so that a client's policy would have it pass over what is in a new queue.
+#[test]
+fn a_group_begins_at_0_in_the_queues_that_its_topic_gets_even_after_a_kill() {
+    const OLD: (&str, &str) = ("accessMessageInMemoryMaxRatio", "0");
+    const NOT_FOUND: i32 = 22;
+    let mut victim = Victim::start(At("nothing", 1), 2, &[("flushConsumerOffsetInterval", NEVER), OLD]);
+    let mut connection = victim.connect();
+    send(&mut connection, "read", "").unwrap();
+    let group = serde_json::json!({ "groupName": GROUP, "consumeEnable": true });
+    let reply = connection.call(wire::UPDATE_AND_CREATE_GROUP, &[], group.to_string().as_bytes()).unwrap();
+    assert_eq!(reply.header.code, 0, "{:?}", reply.header.remark);
+    assert!(commit(&mut connection, 1));
+    let queues = |connection: &mut Connection, queues| {
+        let reply = connection.call(wire::UPDATE_AND_CREATE_TOPIC, &wire::topic(TOPIC, queues), &[]).unwrap();
+        assert_eq!(reply.header.code, 0, "{:?}", reply.header.remark);
+    };
+    let put = |connection: &mut Connection, queue| {
+        let message = wire::Outgoing { topic: TOPIC, queue, properties: "", body: b"new" };
+        let reply = connection.call(wire::SEND_MESSAGE_V2, &message.ext(), message.body).unwrap();
+        assert_eq!(reply.header.code, 0, "{:?}", reply.header.remark);
+    };
+    queues(&mut connection, 3);
+    put(&mut connection, 2);
+    victim.cluster.broker.kill();
+    victim.restart();
+    let mut connection = victim.connect();
+    let begins = |connection: &mut Connection, group: &str, queue: i32| {
+        let of = [("consumerGroup", group.to_owned()), ("topic", TOPIC.to_owned()), ("queueId", queue.to_string())];
+        let reply = connection.call(wire::QUERY_CONSUMER_OFFSET, &of, &[]).unwrap();
+        (reply.header.code, (reply.header.code == 0).then(|| reply.header.number("offset")))
+    };
+    assert_eq!(begins(&mut connection, GROUP, 2), (0, Some(0)));
+    assert_eq!(begins(&mut connection, "another", 2), (NOT_FOUND, None), "one that does not read the topic yet");
+    // A queue that comes back with messages is not new to a group that has never been there.
+    let other = serde_json::json!({ "groupName": "late", "consumeEnable": true });
+    connection.call(wire::UPDATE_AND_CREATE_GROUP, &[], other.to_string().as_bytes()).unwrap();
+    queues(&mut connection, 1);
+    let at = [("consumerGroup", "late".to_owned()), ("topic", TOPIC.to_owned()), ("queueId", "0".to_owned())];
+    let at: Vec<_> = at.into_iter().chain([("commitOffset", "1".to_owned())]).collect();
+    connection.call(UPDATE_CONSUMER_OFFSET, &at, &[]).unwrap();
+    queues(&mut connection, 4);
+    assert_eq!(begins(&mut connection, "late", 1), (0, Some(0)));
+    assert_eq!(begins(&mut connection, "late", 2), (NOT_FOUND, None));
+    assert_eq!(begins(&mut connection, "late", 3), (0, Some(0)));
+}
+
 const RIDING: &[At] = &[
     At("offset_asked", 1),
     At("offset_asked", 3),

@@ -2,9 +2,8 @@ use super::*;
 use crate::group_config::GroupSettings;
 use crate::offset::Commit;
 use crate::topic::TopicSettings;
-use ringmq_protocol::body::{MessageQueue, SubscriptionData};
+use ringmq_protocol::body::{MessageModel, MessageQueue, SubscriptionData};
 use ringmq_protocol::code::Language;
-use ringmq_protocol::header::CreateTopic;
 use std::net::SocketAddr;
 
 fn control(auto_create_groups: bool) -> Control {
@@ -94,6 +93,39 @@ fn the_retry_topic_of_an_ordered_subscription_is_ordered() {
     let (wanted, changes) = control.heartbeat(&sender(1), &data, at(6)).unwrap();
     assert!(!wanted && changes.is_empty());
     assert!(control.topics.is_ordered("%RETRY%g"));
+}
+
+#[test]
+fn a_group_begins_at_0_in_the_queues_of_a_topic_that_a_send_creates() {
+    let mut control = control(true);
+    control.heartbeat(&sender(1), &heartbeat("a", &["g"], "T"), at(0)).unwrap();
+    let mut broadcast = heartbeat("b", &["all"], "T");
+    broadcast.consumer_data_set[0].message_model = MessageModel::Broadcasting;
+    control.heartbeat(&sender(2), &broadcast, at(0)).unwrap();
+    let wanted = Wanted { topic: "T", default_topic: "TBW102", default_queues: 2, unit_mode: false };
+    let changes = control.create_topic_of_send(wanted, 1).unwrap();
+    assert!(changes.offsets && changes.topics.len() == 1);
+    assert_eq!([0, 1, 2].map(|queue| control.offsets.stored("g", "T", queue)), [Some(0), Some(0), None]);
+    assert_eq!(control.offsets.stored("all", "T", 0), None, "its members keep their own offsets");
+    assert!(control.create_topic_of_send(wanted, 2).unwrap().is_empty());
+}
+
+#[test]
+fn a_group_keeps_its_offset_in_a_queue_that_comes_back() {
+    let mut control = control(true);
+    create(&mut control, "T", false);
+    control.offsets.commit(Commit { group: "g", topic: "T", queue_id: 4, offset: 3 }).unwrap();
+    let asked = CreateTopic {
+        read_queue_nums: 6,
+        write_queue_nums: 6,
+        perm: 6,
+        topic: "T".to_owned(),
+        topic_filter_type: "SINGLE_TAG".to_owned(),
+        ..CreateTopic::default()
+    };
+    assert!(control.create_topic(&asked, &[4, 5], 1).unwrap().offsets);
+    assert_eq!([3, 4, 5].map(|queue| control.offsets.stored("g", "T", queue)), [None, Some(3), Some(0)]);
+    assert!(control.create_topic(&asked, &[], 2).unwrap().is_empty());
 }
 
 #[test]
