@@ -174,7 +174,11 @@ fn sends_and_receipts_are_traced(version: &'static str) {
     let sender = client.start("send", &[&target[..], &[("count", "3"), ("stay", "true")]].concat());
     let receiver = client.start("push", &[&target[..], &[("group", "traced_group")]].concat());
     receiver.wait_messages(3);
-    let sent = of(&sender.lines(), "sent");
+    // A message may be received before its sender has said that it was sent.
+    let sent = sender.wait_for("three messages are sent", Duration::from_secs(40), |lines| {
+        let sent = of(lines, "sent");
+        (sent.len() >= 3).then_some(sent)
+    });
     assert_eq!(sent.len(), 3, "{sent:?}");
     let wanted: BTreeSet<String> = sent.iter().map(|line| text(line, "msgId").to_owned()).collect();
     let trace = [("namesrv", cluster.namesrv()), ("topic", "RMQ_SYS_TRACE_TOPIC"), ("queue", "0"), ("max", "32")];

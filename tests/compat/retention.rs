@@ -272,7 +272,9 @@ fn a_group_that_lags_is_named_on_a_disk_that_is_nearly_full(version: &'static st
     let unread = lagging.first_of(1) - READ;
     lagging.wait_for("the oldest segment is the next to go", [unread, 0, 0]);
     assert_eq!(lagging.named(), format!("{TOPIC}@{SLOW}={unread}"));
-    lagging.assert_told_once(NEXT);
+    // The other group may have been behind as well, as long as it read.
+    let lines: Vec<_> = lagging.lines(NEXT).into_iter().filter(|line| line.contains(SLOW)).collect();
+    assert!(lines.len() == 1 && lines[0].contains(TOPIC), "{lines:?}");
     lagging.consume(SLOW, lagging.end() - READ);
     lagging.wait_for("the group has caught up", [0, 0, 0]);
     assert_eq!(lagging.named(), "");

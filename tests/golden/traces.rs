@@ -141,8 +141,7 @@ fn traces_in_a_topic_of_ones_own(setup: Setup) -> Scene {
     for record in &records[3..] {
         let properties = properties(record);
         let keys: BTreeSet<&str> = properties["KEYS"].as_str().unwrap().split(' ').collect();
-        let known: BTreeSet<String> =
-            lines(std::slice::from_ref(record)).iter().flat_map(|line| told_of(line)).collect();
+        let known: BTreeSet<String> = lines(std::slice::from_ref(record)).iter().flat_map(told_of).collect();
         assert_eq!(keys, known.iter().map(String::as_str).collect::<BTreeSet<_>>());
     }
     // As a tool finds what became of a message.
