@@ -8,13 +8,14 @@ use super::support::wire::{self, Connection, Outgoing};
 use super::victim::{At, PATIENCE, Victim, wall_ms};
 
 const DELETE_TOPIC: i32 = 215;
-const TOPIC_CONFIG: i32 = 351;
 const TOPIC_NOT_EXIST: i32 = 17;
 const DOOMED: &str = "doomed_topic";
 /// In the same logs.
 const FILLING: &str = "filling_topic";
 /// One for each shard at least.
 const QUEUES: i32 = 2;
+/// So many that each shard has one.
+const CONNECTIONS: usize = 16;
 /// What each shard has memory for.
 const MEMORY: usize = 16 << 20;
 /// Longer than it takes to fill that.
@@ -29,8 +30,11 @@ fn ask(connection: &mut Connection, topic: &str, queue: i32, properties: &str, b
 fn fill(connection: &mut Connection, queue: i32) {
     let waiting = |connection: &mut Connection| wire::runtime_numbers(connection, ["sendThreadPoolQueueSize"]);
     let (before, body) = (waiting(connection), vec![b'.'; 1 << 20]);
+    let ext = [("topic", FILLING.to_owned()), ("queueId", queue.to_string())];
     for _ in 0..2 * MEMORY / body.len() {
         ask(connection, FILLING, queue, "", &body);
+        // Goes the same way to the same shard, behind it.
+        assert_eq!(connection.call(wire::GET_MAX_OFFSET, &ext, &[]).unwrap().header.code, 0);
         if waiting(connection) > before {
             return;
         }
@@ -69,10 +73,14 @@ fn deleted_while_sends_wait(shards: u32) {
     // On one connection, so that the topic is there when they come.
     let late = [0, 1].map(|queue| ask(&mut sender, DOOMED, queue, "", b"late"));
     let deletion = sender.ask(DELETE_TOPIC, &[("topic", DOOMED.to_owned())], &[]).unwrap();
-    eventually("the topic is gone", PATIENCE, || {
-        let reply = victim.connect().call(TOPIC_CONFIG, &[("topic", DOOMED.to_owned())], &[]).unwrap();
-        (reply.header.code == TOPIC_NOT_EXIST).then_some(())
-    });
+    // Until then a send that waited is one to the old topic.
+    for mut connection in (0..CONNECTIONS).map(|_| victim.connect()) {
+        eventually("the topic is gone from every shard", PATIENCE, || {
+            let pull = wire::pull(DOOMED, 0, 0, 1, 0);
+            let reply = connection.call(wire::PULL_MESSAGE, &pull, &[]).unwrap();
+            (reply.header.code == TOPIC_NOT_EXIST).then_some(())
+        });
+    }
     stuck.release();
     for _ in 0..=late.len() {
         let reply = sender.next().unwrap().header;
