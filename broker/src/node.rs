@@ -314,7 +314,7 @@ impl Node {
     /// # Errors
     /// Too much is under way: the client is to slow down.
     pub fn admit(&self, bytes: usize) -> Result<Admitted, Refusal> {
-        self.underway.admit(bytes).inspect_err(|_| self.served.put_refused())
+        self.underway.admit(bytes)
     }
 
     /// Gives a request up that is not answered.

@@ -225,7 +225,10 @@ async fn in_time<T>(
     }
 }
 
-/// Has `append` try again whenever the log has moved, until the log is not busy.
+/// Has `append` try for somebody to whom it was promised, again whenever the log has moved, until the log is not busy.
+///
+/// # Errors
+/// What else `append` says.
 pub async fn when_free<T>(log: &Log, mut append: impl FnMut() -> Result<T, PutError>) -> Result<T, PutError> {
     loop {
         match append() {

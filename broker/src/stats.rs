@@ -115,7 +115,7 @@ impl Totals {
 pub async fn totals(node: &Node, deep: bool) -> Totals {
     let served = &node.served;
     let mut totals = Totals {
-        refused_puts: served.refused_puts.get(),
+        refused_puts: served.refused_puts.get() + node.underway.refused(),
         pulls_found: served.pulls_found.get(),
         pulls_missed: served.pulls_missed.get(),
         pulled: served.pulled.get(),

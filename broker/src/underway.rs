@@ -22,11 +22,13 @@ pub struct Underway {
     count: Cell<usize>,
     bytes: Cell<usize>,
     reads: Rc<Semaphore>,
+    refused: Cell<u64>,
 }
 
 impl Default for Underway {
     fn default() -> Self {
-        Self { count: Cell::new(0), bytes: Cell::new(0), reads: Semaphore::new(UNDER_WAY_READS_MAX) }
+        let reads = Semaphore::new(UNDER_WAY_READS_MAX);
+        Self { count: Cell::new(0), bytes: Cell::new(0), reads, refused: Cell::new(0) }
     }
 }
 
@@ -45,12 +47,26 @@ impl Underway {
     /// Too much is under way.
     pub fn admit(self: &Rc<Self>, bytes: usize) -> Result<Admitted, Refusal> {
         if self.count.get() >= UNDER_WAY_MAX {
-            return Err(Refusal::no_room_to_wait(self.count.get()));
+            return Err(self.no_room());
         }
         self.count.set(self.count.get() + 1);
         let mut admitted = Admitted { underway: Rc::clone(self), bytes: 0 };
         admitted.hold(bytes)?;
         Ok(admitted)
+    }
+
+    /// How many were refused.
+    pub fn refused(&self) -> u64 {
+        self.refused.get()
+    }
+
+    fn no_room(&self) -> Refusal {
+        self.refuse(Refusal::no_room_to_wait(self.count.get()))
+    }
+
+    fn refuse(&self, refusal: Refusal) -> Refusal {
+        self.refused.set(self.refused.get() + 1);
+        refusal
     }
 }
 
@@ -63,7 +79,7 @@ impl Admitted {
         self.let_go();
         let others = self.underway.bytes.get();
         if others > 0 && bytes > 0 && others + bytes > UNDER_WAY_BYTES_MAX {
-            return Err(Refusal::no_room_to_wait(self.underway.count.get()));
+            return Err(self.underway.no_room());
         }
         self.underway.bytes.set(others + bytes);
         self.bytes = bytes;
@@ -86,10 +102,20 @@ impl Admitted {
         wait_max: Duration,
         read: impl Future<Output = Result<Option<Slice>, E>>,
     ) -> Result<Option<Slice>, Refusal> {
-        let _turn = in_time(wait_max, Rc::clone(&self.underway.reads).acquire()).await?;
+        let _turn = self.in_time(wait_max, Rc::clone(&self.underway.reads).acquire()).await?;
         let record = read.await.map_err(Into::into)?;
         self.hold(record.as_ref().map_or(0, |record| record.len()))?;
         Ok(record)
+    }
+
+    /// Waits for `future`, as long as a request may wait before anything of it is done.
+    ///
+    /// # Errors
+    /// The time was up first.
+    pub async fn in_time<T>(&self, wait_max: Duration, future: impl Future<Output = T>) -> Result<T, Refusal> {
+        let since = now();
+        let waited = timeout(wait_max, future).await;
+        waited.map_err(|_| self.underway.refuse(Refusal::overdue(now().since(since))))
     }
 }
 
@@ -98,15 +124,6 @@ impl Drop for Admitted {
         self.let_go();
         self.underway.count.set(self.underway.count.get() - 1);
     }
-}
-
-/// Waits for `future`, as long as a request may wait before anything of it is done.
-///
-/// # Errors
-/// The time was up first.
-pub async fn in_time<T>(wait_max: Duration, future: impl Future<Output = T>) -> Result<T, Refusal> {
-    let since = now();
-    timeout(wait_max, future).await.map_err(|_| Refusal::overdue(now().since(since)))
 }
 
 #[cfg(test)]
@@ -119,6 +136,7 @@ mod tests {
         let mut all: Vec<_> = (0..UNDER_WAY_MAX).map(|_| underway.admit(0).unwrap()).collect();
         let refusal = underway.admit(0).unwrap_err();
         assert!(refusal.is_busy() && refusal.remark.starts_with("[OVERLOAD]"), "{refusal}");
+        assert_eq!(underway.refused(), 1);
         all.pop();
         assert!(underway.admit(0).is_ok());
         all.clear();

@@ -22,7 +22,7 @@ use crate::node::Node;
 use crate::put::{self, For, PutError};
 use crate::refusal::Refusal;
 use crate::topic::Topic;
-use crate::underway::{Admitted, in_time};
+use crate::underway::Admitted;
 
 /// The end of a transaction, on its way to the log that has the half.
 #[derive(Debug)]
@@ -92,7 +92,7 @@ pub(super) fn not_found() -> Refusal {
 
 async fn end(node: &Rc<Node>, job: &EndJob, admitted: &mut Admitted) -> Result<(), Refusal> {
     let log = node.log(u16::from(job.position.shard().get())).ok_or_else(not_found)?;
-    let readable = in_time(node.settings.send_wait_max, log.readable(job.position)).await?;
+    let readable = admitted.in_time(node.settings.send_wait_max, log.readable(job.position)).await?;
     readable.map_err(|why| Refusal::from(PutError::from(why)))?;
     let (origin, record) = asked_about(node, &log, job, admitted).await?;
     let turns = &log.transactions.turns;
