@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
 use ringmq_client::admin::{Admin, cluster_masters};
-use ringmq_client::driver::blocking::{Remoting, resolve};
+use ringmq_client::driver::blocking::Remoting;
+use ringmq_client::driver::lookup::resolve;
 use ringmq_client::{NameServers, TopicConfig};
 use ringmq_protocol::body::SubscriptionGroupConfig;
 use ringmq_protocol::properties::perm;
@@ -262,7 +263,7 @@ fn direct() -> Admin {
 
 fn first_socket(addr: &str) -> anyhow::Result<SocketAddr> {
     // The load's own connections want an address; IPv4 first, as brokers store IPv4 hosts.
-    let found = resolve(addr)?;
+    let found = resolve(addr, TIMEOUT)?;
     let v4 = found.iter().find(|socket| socket.is_ipv4());
     v4.or(found.first()).copied().ok_or_else(|| anyhow!("{addr} has no address"))
 }

@@ -94,7 +94,7 @@ impl Broker {
                 let count: i64 = request.ext("maxMsgNums").unwrap().parse().unwrap();
                 for offset in begin..begin + count {
                     if self.fault != Fault::Skips || offset != 40 {
-                        body.extend(record(queue("queueId") as i32, offset, b"a body"));
+                        body.extend(record(queue("queueId") as i32, offset, &[], b"a body"));
                     }
                 }
                 put("nextBeginOffset", begin + count);

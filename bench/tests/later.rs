@@ -139,7 +139,7 @@ impl Plays for Broker {
                 let found = &self.bodies[queue][begin..];
                 let found = &found[..found.len().min(number("maxMsgNums"))];
                 for (offset, one) in (begin as i64..).zip(found) {
-                    body.extend(record(queue as i32, offset, one));
+                    body.extend(record(queue as i32, offset, &[], one));
                 }
                 put("nextBeginOffset", (begin + found.len()).to_string());
                 reply.code = if found.is_empty() { 19 } else { 0 };

@@ -1,5 +1,7 @@
 //! A broker that the test plays, and the program run against it.
 
+#[path = "../../../net/client/tests/served/record.rs"]
+mod record;
 #[expect(dead_code, reason = "the SDK's tests use all of it")]
 #[path = "../../../net/client/tests/served/mod.rs"]
 mod served;
@@ -8,9 +10,8 @@ use std::process::ExitCode;
 use std::thread;
 
 use clap::Parser;
+pub(crate) use record::record;
 use ringmq_protocol::command::Command;
-use ringmq_protocol::host::Host;
-use ringmq_protocol::message::RecordSpec;
 pub(crate) use served::Served;
 
 #[derive(Debug, Parser)]
@@ -36,27 +37,6 @@ pub(crate) fn reply_to(request: &Command) -> Command {
 /// What GET_TOPIC_CONFIG answers.
 pub(crate) fn topic_config(perm: i32, queues: usize) -> Vec<u8> {
     format!("{{\"topicName\":\"T\",\"perm\":{perm},\"readQueueNums\":{queues},\"writeQueueNums\":{queues}}}").into()
-}
-
-pub(crate) fn record(queue_id: i32, offset: i64, body: &[u8]) -> Vec<u8> {
-    let host = Host::new([127, 0, 0, 1].into(), 10911);
-    let spec = RecordSpec {
-        topic: "T",
-        queue_id,
-        flag: 0,
-        sys_flag: 0,
-        born_timestamp: 1,
-        born_host: host,
-        store_host: host,
-        reconsume_times: 0,
-        prepared_offset: 0,
-        body: &[body],
-        body_max: 4096,
-        properties: &[],
-    };
-    let mut bytes = vec![0; spec.encoded_len().unwrap()];
-    spec.encode_into(&mut bytes, offset, 0, 2).unwrap();
-    bytes
 }
 
 /// Runs the command line and returns the JSON report, having compared it with the exit code.

@@ -4,4 +4,5 @@ pub mod asked;
 pub mod blocking;
 mod channel;
 mod connecting;
+pub mod lookup;
 mod writing;

@@ -43,8 +43,6 @@ enum Word {
     Beat,
     /// The routes of the followed topics are to be looked at.
     Look,
-    /// The connection to that address ended.
-    Lost(String),
     Stop,
 }
 
@@ -58,7 +56,7 @@ struct Shared {
     remoting: Remoting,
     routes: Routes,
     content: Box<Content>,
-    brokers: Mutex<Table>,
+    brokers: Arc<Mutex<Table>>,
     /// Topics whose brokers get heartbeats, also those that the topics are given later.
     followed: Mutex<BTreeMap<String, Whom>>,
 }
@@ -72,13 +70,14 @@ impl std::fmt::Debug for Heart {
 impl Heart {
     pub(crate) fn start(remoting: Remoting, routes: Routes, content: Box<Content>) -> Result<Heart> {
         let (words, heard) = mpsc::channel();
-        let on_lost = words.clone();
+        let brokers = Arc::new(Mutex::new(Table::default()));
+        let (known, on_lost) = (Arc::clone(&brokers), words.clone());
         remoting.on_lost(Box::new(move |addr| {
+            lock(&known).lost(addr, Instant::now());
             // A client that has ended has no heartbeats.
-            let _ = on_lost.send(Word::Lost(addr.to_owned()));
+            let _ = on_lost.send(Word::Beat);
         }));
-        let shared =
-            Arc::new(Shared { remoting, routes, content, brokers: Mutex::default(), followed: Mutex::default() });
+        let shared = Arc::new(Shared { remoting, routes, content, brokers, followed: Mutex::default() });
         let beating = Arc::clone(&shared);
         let thread = thread::Builder::new()
             .name("ringmq-heartbeat".to_owned())
@@ -96,8 +95,25 @@ impl Heart {
             addrs.filter(|addr| brokers.name(addr, now)).map(str::to_owned).collect()
         };
         // Its failures have been logged.
-        let _ = self.shared.beat_each(&fresh);
+        let _ = self.shared.beat_each(&fresh, TIMEOUT);
         self.say(Word::Beat);
+    }
+
+    /// From now on those brokers get heartbeats. Those that do not know this client, because they are new or their connection
+    /// ended, get one before this returns; one that does not take it in this time is tried again by the heart's thread. Of those
+    /// that failed last only `first` is waited for.
+    pub(crate) fn make_known<'a>(&self, first: &str, addrs: impl Iterator<Item = &'a str>, patience: Duration) {
+        let now = Instant::now();
+        let unsure: Vec<String> = {
+            let mut brokers = lock(&self.shared.brokers);
+            let mut is_unsure = |addr: &str| brokers.name(addr, now) || brokers.is_unsure(addr, addr == first);
+            addrs.filter(|addr| is_unsure(addr)).map(str::to_owned).collect()
+        };
+        if !unsure.is_empty() {
+            // Its failures have been logged.
+            let _ = self.shared.beat_each(&unsure, patience.min(TIMEOUT));
+            self.say(Word::Beat);
+        }
     }
 
     /// From now on those brokers get heartbeats, each one before this returns. The last failure, if none of them took it.
@@ -107,7 +123,7 @@ impl Heart {
         all.iter().for_each(|addr| {
             lock(&self.shared.brokers).name(addr, now);
         });
-        let told = self.shared.beat_each(&all);
+        let told = self.shared.beat_each(&all, TIMEOUT);
         self.say(Word::Beat);
         told
     }
@@ -172,7 +188,6 @@ impl Shared {
         loop {
             let next = lock(&self.brokers).next_due().map_or(look_at, |due| due.min(look_at));
             match heard.recv_timeout(next.saturating_duration_since(Instant::now())) {
-                Ok(Word::Lost(addr)) => lock(&self.brokers).lost(&addr, Instant::now()),
                 Ok(Word::Look) => look_at = Instant::now(),
                 Ok(Word::Beat) | Err(RecvTimeoutError::Timeout) => {}
                 Ok(Word::Stop) | Err(RecvTimeoutError::Disconnected) => return,
@@ -183,7 +198,7 @@ impl Shared {
             }
             let due = lock(&self.brokers).take_due(Instant::now());
             // Its failures have been logged.
-            let _ = self.beat_each(&due);
+            let _ = self.beat_each(&due, TIMEOUT);
         }
     }
 
@@ -209,14 +224,14 @@ impl Shared {
     }
 
     /// The last failure, if none of them took the heartbeat.
-    fn beat_each(&self, addrs: &[String]) -> Result<()> {
+    fn beat_each(&self, addrs: &[String], timeout: Duration) -> Result<()> {
         if addrs.is_empty() {
             return Ok(());
         }
         let request = Request::new(RequestCode::HEART_BEAT).with_body((self.content)().to_vec());
         let (taken, failed) = (Mutex::new(false), Mutex::new(None));
         several_at_a_time(addrs, |addr| {
-            let answer = self.remoting.call(addr, &request, TIMEOUT);
+            let answer = self.remoting.call(addr, &request, timeout);
             lock(&self.brokers).answered(addr, answer.is_ok(), Instant::now());
             match answer {
                 Ok(_) => *lock(&taken) = true,

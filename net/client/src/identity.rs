@@ -4,11 +4,11 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::process;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ringmq_protocol::id::UniqueIdSource;
 
-use crate::driver::blocking::resolve;
+use crate::driver::lookup::resolve;
 
 const MS_PER_DAY: i64 = 86_400_000;
 
@@ -25,9 +25,11 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// An identity for talking to `server`: the address is that of the interface which leads there.
-    pub fn towards(server: Option<&str>) -> Identity {
-        let ip = server.and_then(local_ip_towards).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    /// An identity for talking to `server`: the address is that of the interface which leads there, or 127.0.0.1 where
+    /// that is not known within this time.
+    pub fn towards(server: Option<&str>, patience: Duration) -> Identity {
+        let ip =
+            server.and_then(|server| local_ip_towards(server, patience)).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let started_ns = since_epoch().as_nanos();
         let number = CLIENTS.fetch_add(1, Ordering::Relaxed);
         let salt = (started_ns as u32).rotate_left(8) ^ number;
@@ -52,8 +54,8 @@ impl Identity {
 }
 
 /// Asks the routing table; nothing is sent.
-fn local_ip_towards(server: &str) -> Option<IpAddr> {
-    let to = *resolve(server).ok()?.first()?;
+fn local_ip_towards(server: &str, patience: Duration) -> Option<IpAddr> {
+    let to = *resolve(server, patience).ok()?.first()?;
     let any: SocketAddr = if to.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() };
     let socket = UdpSocket::bind(any).ok()?;
     socket.connect(to).ok()?;
@@ -110,7 +112,8 @@ mod tests {
 
     #[test]
     fn every_message_has_a_key_of_its_own() {
-        let (one, two) = (Identity::towards(None), Identity::towards(Some("127.0.0.1:9876")));
+        let (one, two) =
+            (Identity::towards(None, Duration::ZERO), Identity::towards(Some("127.0.0.1:9876"), Duration::ZERO));
         assert_ne!(one.client_id, two.client_id);
         let mut keys: Vec<String> = (0..1000).flat_map(|_| [one.unique_key(), two.unique_key()]).collect();
         assert!(keys.iter().all(|key| key.len() == 32 && key.starts_with("7F000001")));

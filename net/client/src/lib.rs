@@ -59,10 +59,11 @@
 //! are needed to find a topic for the first time; without them, clients go on with the routes that they have.
 //!
 //! **Threads.** Every client has one for heartbeats, with a few more for a moment where several brokers are told, one that keeps
-//! routes fresh and one for each connection. A [`Producer`] has one more from its first
-//! `send_async` on, a [`TransactionProducer`] one for the broker's questions. A [`PushConsumer`] has one that pulls, one that
-//! keeps its place in the group, and [`PushOptions::threads`] that call the listener. Functions that wait are called on the thread
-//! of the caller. All clients can be shared by threads, and dropping one ends its threads.
+//! routes fresh and one for each connection. Each connection is made by one more, which ends with that, after
+//! [`Options::connect_timeout`] at the latest; the process has up to four that look up host names. A [`Producer`] has one more from
+//! its first `send_async` on, a [`TransactionProducer`] one for the broker's questions. A [`PushConsumer`] has one that pulls, one
+//! that keeps its place in the group, and [`PushOptions::threads`] that call the listener. Functions that wait are called on the
+//! thread of the caller. All clients can be shared by threads, and dropping one ends its threads.
 //!
 //! **Operators** ask a running push consumer through the broker, with `mqadmin consumerStatus`, `resetOffsetByTime` and the
 //! like: how far it is, what it holds and how fast it is, to read on elsewhere, to have one message consumed again now. That one goes to
@@ -70,7 +71,7 @@
 //!
 //! **Limits.** [`ProducerOptions::async_max`] sends under way, then the next one waits. For each queue of a push consumer
 //! [`PushOptions::queue_messages_max`] messages and [`PushOptions::queue_bytes_max`] bytes, exceeded by one pull at the most, then
-//! the queue is not pulled. Bodies up to [`ProducerOptions::body_max`]; those of 4 KiB and more are sent packed by zlib. What
+//! the queue is not pulled. 64 MiB of requests for a connection that is being made, then the next caller waits for it. Bodies up to [`ProducerOptions::body_max`]; those of 4 KiB and more are sent packed by zlib. What
 //! arrives may be packed by zlib, and grow to 64 MiB; a body in another packing is handed over as it is
 //! ([`ReceivedMessage::packed`]).
 //!

@@ -29,7 +29,7 @@ impl Session {
         on_asked: Box<OnAsked>,
     ) -> Result<Session> {
         let remoting = Remoting::with_listener(connection.clone(), on_asked);
-        let identity = Identity::towards(names.addrs().first().map(String::as_str));
+        let identity = Identity::towards(names.addrs().first().map(String::as_str), connection.connect_timeout);
         let routes = Routes::start(remoting.clone(), names, timeout)?;
         let heart = Heart::start(remoting.clone(), routes.clone(), content(identity.client_id.clone()))?;
         Ok(Session { remoting, routes, identity, heart })

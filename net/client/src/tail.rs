@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use ringmq_protocol::body::MessageQueue;
 
+use crate::conn::Received;
 use crate::consumer::PullConsumer;
 use crate::driver::blocking::{Answer, Call};
 use crate::error::{Error, Result};
@@ -134,24 +135,19 @@ impl Tail<'_> {
     fn take(
         &mut self,
         key: usize,
-        answer: Result<crate::conn::Received, crate::error::Disconnect>,
+        answer: Result<Received>,
         on_message: &mut impl FnMut(&ReceivedMessage) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>> {
         let Some(followed) = self.followed.get_mut(key) else { return Ok(ControlFlow::Continue(())) };
         // An answer that came after its call was given up is the answer to none.
         let State::Asked { call, .. } = &followed.state else { return Ok(ControlFlow::Continue(())) };
-        let outcome = match answer {
-            Ok(received) => self.consumer.take_answer(&followed.pull, call.addr(), &received),
-            Err(reason) => {
-                tracing::debug!(%reason, "a broker's connection ended, its queues are asked again");
-                self.consumer.doubt_route(self.topic);
-                followed.rest();
-                return Ok(ControlFlow::Continue(()));
-            }
-        };
+        let outcome = answer.and_then(|received| self.consumer.take_answer(&followed.pull, call.addr(), &received));
         let outcome = match outcome {
             Ok(outcome) => outcome,
             Err(error) => {
+                if error.is_unreachable() {
+                    self.consumer.doubt_route(self.topic);
+                }
                 followed.rest_after(error)?;
                 return Ok(ControlFlow::Continue(()));
             }

@@ -12,6 +12,7 @@ use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use ringmq_client::{
@@ -25,7 +26,9 @@ use served::{Served, reply_to};
 /// How long something may take that has to wait for nothing; less than the 30 s after which a heartbeat comes anyway.
 const SOON: Duration = Duration::from_secs(20);
 
+const SYSTEM_BUSY: i32 = 2;
 const TOPIC_NOT_EXIST: i32 = 17;
+const PULL_NOT_FOUND: i32 = 19;
 
 fn answer(request: &Command, code: i32, ext: &[(&str, i64)], body: impl Into<Vec<u8>>) -> Served {
     let mut reply = reply_to(request, code);
@@ -37,14 +40,19 @@ fn serve(script: impl FnMut(&Command, &[u8]) -> Served + Send + 'static) -> Stri
     served::serve(script).0
 }
 
-/// A name server for which these topics, or all, have one queue on each of these brokers.
-fn names_of(topics: &'static [&'static str], brokers: &[(&str, &str)]) -> NameServers {
+/// The route of a topic that has one queue on each of these brokers.
+fn route(brokers: &[(&str, &str)]) -> String {
     let datas =
         brokers.iter().map(|(name, addr)| json!({"brokerAddrs": {"0": addr}, "brokerName": name, "cluster": "c"}));
     let queues = brokers.iter().map(
         |(name, _)| json!({"brokerName": name, "perm": 6, "readQueueNums": 1, "topicSysFlag": 0, "writeQueueNums": 1}),
     );
-    let body = json!({"brokerDatas": datas.collect::<Vec<_>>(), "queueDatas": queues.collect::<Vec<_>>()}).to_string();
+    json!({"brokerDatas": datas.collect::<Vec<_>>(), "queueDatas": queues.collect::<Vec<_>>()}).to_string()
+}
+
+/// A name server for which these topics, or all, have one queue on each of these brokers.
+fn names_of(topics: &'static [&'static str], brokers: &[(&str, &str)]) -> NameServers {
+    let body = route(brokers);
     let addr = serve(move |request, _| {
         let is_known = topics.is_empty() || request.ext("topic").is_some_and(|topic| topics.contains(&topic));
         if is_known { answer(request, 0, &[], body.clone()) } else { answer(request, TOPIC_NOT_EXIST, &[], "") }
@@ -126,7 +134,7 @@ fn is_pull_of_topic(request: &Command) -> bool {
 
 fn first_message(request: &Command) -> Served {
     let ext = [("nextBeginOffset", 1), ("minOffset", 0), ("maxOffset", 1), ("suggestWhichBrokerId", 0)];
-    answer(request, 0, &ext, record::record(0, &[], b"zero"))
+    answer(request, 0, &ext, record::record(0, 0, &[], b"zero"))
 }
 
 fn options() -> PushOptions {
@@ -195,6 +203,93 @@ fn a_broker_that_is_slow_to_commit_holds_up_no_other() {
     wait_for(&quick_requests, is_pull_of_topic);
     wait_for(&slow_requests, is_pull_of_topic);
     consumer.shutdown().unwrap();
+}
+
+#[test]
+fn a_host_that_answers_nothing_holds_up_no_pull_of_another() {
+    let (sender, pulls) = mpsc::channel();
+    let mut usual = Usual::default();
+    let up = serve(move |request, body| {
+        if is_pull_of_topic(request) {
+            // A broker's pace.
+            thread::sleep(Duration::from_millis(20));
+            let _ = sender.send(());
+            let ext = [("nextBeginOffset", 0), ("minOffset", 0), ("maxOffset", 0), ("suggestWhichBrokerId", 0)];
+            return answer(request, PULL_NOT_FOUND, &ext, "");
+        }
+        usual.play(request, body)
+    });
+    // The other broker goes away when it is asked for messages, and there is nobody at the address that it has then.
+    let has_gone = Arc::new(AtomicBool::new(false));
+    let goes = Arc::clone(&has_gone);
+    let mut usual = Usual::default();
+    let gone = serve(move |request, body| {
+        if is_pull_of_topic(request) {
+            goes.store(true, Ordering::SeqCst);
+            return Served::HangUp;
+        }
+        usual.play(request, body)
+    });
+    let (nobody, _hole) = served::hole();
+    let (sender, moved) = mpsc::channel();
+    let names = serve(move |request, _| {
+        let is_moved = has_gone.load(Ordering::SeqCst) && request.ext("topic") == Some("T");
+        if is_moved {
+            let _ = sender.send(());
+        }
+        let gone = if is_moved { &nobody } else { &gone };
+        answer(request, 0, &[], route(&[("a", gone), ("b", &up)]))
+    });
+    let mut options = options();
+    options.connection.connect_timeout = SOON * 2;
+    let names = NameServers::new(&names).unwrap();
+    let consumer = PushConsumer::start(options, names, |_| Consumed::Done).unwrap();
+    moved.recv_timeout(SOON).unwrap();
+    // A queue is asked for again sooner after its first failures.
+    let until = Instant::now() + Duration::from_secs(3);
+    while Instant::now() < until {
+        pulls.recv_timeout(SOON).unwrap();
+    }
+    drop(consumer);
+}
+
+#[test]
+fn a_requester_is_known_before_each_try_of_its_request() {
+    for is_refused_first in [false, true] {
+        // This one keeps the heart's own thread waiting.
+        let (hangs, hanging) = heard(|request, body| match request.code {
+            34 => Served::Silence,
+            _ => Usual::default().play(request, body),
+        });
+        // This one loses the connection, and with it knows nobody.
+        let (sender, sends) = mpsc::channel();
+        let (mut is_known, mut refuses, mut hangs_up) = (false, is_refused_first, true);
+        let broker = serve(move |request, body| match request.code {
+            34 if std::mem::take(&mut refuses) => answer(request, SYSTEM_BUSY, &[], ""),
+            310 if std::mem::take(&mut hangs_up) => {
+                sender.send(std::mem::take(&mut is_known)).unwrap();
+                Served::HangUp
+            }
+            310 => {
+                sender.send(is_known).unwrap();
+                Usual::default().play(request, body)
+            }
+            _ => {
+                is_known |= request.code == 34;
+                Usual::default().play(request, body)
+            }
+        });
+        let names = serve(move |request, _| {
+            let addr = if request.ext("topic") == Some("T") { &broker } else { &hangs };
+            answer(request, 0, &[], route(&[("a", addr)]))
+        });
+        let producer = Producer::new(ProducerOptions::new("PG"), NameServers::new(&names).unwrap()).unwrap();
+        producer.send(&Message::new("U", "x")).unwrap();
+        wait_for(&hanging, |request| request.code == 34);
+        let error = producer.request(&Message::new("T", "x"), Duration::from_secs(2)).unwrap_err();
+        assert!(matches!(error, Error::NoReply { .. }), "{error}");
+        assert_eq!(sends.try_iter().collect::<Vec<_>>(), [!is_refused_first, true]);
+    }
 }
 
 #[test]

@@ -109,7 +109,7 @@ fn broker_that_hangs_up_once(lost: impl Fn() + Send + 'static) -> String {
             let ends = [("nextBeginOffset", "1"), ("minOffset", "0"), ("maxOffset", "1")];
             let ext = [&ends[..], &[("suggestWhichBrokerId", "0")]].concat();
             let Served::Answer(reply, _) = answer(request, 0, &ext) else { unreachable!() };
-            Served::Answer(reply, record::record(0, &[], b"tea"))
+            Served::Answer(reply, record::record(0, 0, &[], b"tea"))
         }
         (PULL, _) => Served::Silence,
         _ => answer(request, 0, &[("offset", "0")]),

@@ -7,7 +7,7 @@
 mod record;
 mod served;
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -129,7 +129,8 @@ fn a_connection_on_which_nothing_comes_is_replaced_and_a_slow_one_is_not() {
     assert!(matches!(error, Error::Timeout { .. }), "{error}");
     // Whoever waits for longer has no use for that connection either.
     let (key, ended) = answers.recv_timeout(SECOND * 60).unwrap();
-    assert_eq!((key, ended.unwrap_err()), (7, Disconnect::Silent));
+    let ended = ended.unwrap_err();
+    assert!(key == 7 && matches!(ended, Error::Disconnected { reason: Disconnect::Silent, .. }), "{ended}");
     remoting.call(&addr, &ping(), SECOND * 5).unwrap();
     assert_eq!(connections.load(Ordering::SeqCst), 2);
 
@@ -277,19 +278,14 @@ fn a_peer_that_does_not_read_costs_a_call_its_time_and_no_more() {
 
 #[test]
 fn an_address_that_does_not_answer_is_not_tried_again_at_once() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let addr = listener.local_addr().unwrap();
-    // Nobody accepts, so the kernel answers nobody any more once its queue is full.
-    let queue: Vec<TcpStream> =
-        std::iter::from_fn(|| TcpStream::connect_timeout(&addr, Duration::from_millis(100)).ok()).collect();
-    let addr = addr.to_string();
+    let (addr, hole) = served::hole();
     let remoting = Remoting::new(Options { connect_timeout: SECOND / 5, ..Options::default() });
     let failed = || remoting.call(&addr, &ping(), SECOND * 60).unwrap_err();
     let (first, second) = (failed(), failed());
     assert!(first.is_unreachable() && second.is_unreachable(), "{first}, {second}");
     assert_eq!(second.to_string(), format!("{first}, just now; it is tried again soon"));
     // It is not left alone for ever.
-    drop((queue, listener));
+    drop(hole);
     while failed().to_string().contains("just now") {
         thread::yield_now();
     }
@@ -363,7 +359,7 @@ fn a_producer_is_announced_and_leaves() {
 }
 
 fn record(offset: i64, tag: &str, body: &[u8]) -> Vec<u8> {
-    record::record(offset, &[Property::Pair("TAGS", tag)], body)
+    record::record(0, offset, &[Property::Pair("TAGS", tag)], body)
 }
 
 fn pulled(code: i32, next: i64, body: Vec<u8>) -> Play {
@@ -446,6 +442,25 @@ fn a_send_that_nobody_waits_for_is_tried_elsewhere() {
     for ticket in tickets {
         assert_eq!(ticket.wait().unwrap().queue.broker_name, "c");
     }
+}
+
+#[test]
+fn a_send_to_a_host_that_answers_nothing_holds_up_no_send_to_another() {
+    let (nobody, _hole) = served::hole();
+    let good = serve(|request, _| if request.code == 310 { stored(7) } else { ok() });
+    let mut options = ProducerOptions::new("PG");
+    options.send_timeout = SECOND * 5;
+    options.connection.connect_timeout = SECOND * 60;
+    let producer = Producer::new(options, names(&[("a", &nobody), ("b", &good)])).unwrap();
+    let (sender, told) = mpsc::channel();
+    for _ in 0..4 {
+        let sender = sender.clone();
+        producer.send_then(&Message::new("T", "x"), move |result| sender.send(result).unwrap()).unwrap();
+    }
+    let outcomes: Vec<_> = (0..4).map(|_| told.recv_timeout(SECOND * 60).unwrap()).collect();
+    // Two went to either.
+    assert!(outcomes[..2].iter().all(Result::is_ok), "{outcomes:?}");
+    assert!(outcomes[2..].iter().all(|sent| matches!(sent, Err(Error::Timeout { .. }))), "{outcomes:?}");
 }
 
 #[test]

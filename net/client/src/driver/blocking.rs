@@ -1,10 +1,9 @@
-//! The driver for plain threads: blocking sockets of std, one reading thread a connection, one connection an address.
-//! Any number of threads may call at once; their requests share the connection.
+//! The driver for plain threads: blocking sockets of std, one connection an address, one thread that reads it, and before
+//! that one for a moment that connects. Any number of threads may call at once; their requests share the connection.
 //!
 //! It moves bytes and wakes callers; what a request means is not its business.
 
 use std::collections::HashMap;
-use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -15,6 +14,7 @@ use ringmq_protocol::frame::Serialize;
 use super::asked::Asked;
 use super::channel::{Channel, Time};
 use super::connecting::Connecting;
+use super::lookup::Lookups;
 use super::writing::WRITE_TIMEOUT;
 use crate::conn::{CallId, Received, Request};
 use crate::error::{Disconnect, Error, Result};
@@ -22,8 +22,8 @@ use crate::error::{Disconnect, Error, Result};
 /// How a driver treats its connections.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// For a new connection; a call that has less time gives up sooner. An address that has not answered within it is left
-    /// alone for up to 15 s: calls to it fail at once.
+    /// For a new connection, the look-up of the host's name included; a call that has less time gives up sooner. An address
+    /// that has not answered within it is left alone for up to 15 s: calls to it fail at once.
     pub connect_timeout: Duration,
     /// Codec of the requests' headers.
     pub serialize: Serialize,
@@ -38,11 +38,12 @@ impl Default for Options {
 /// Takes what a server asks. Runs on the connection's reading thread: it must not call the same driver and wait.
 pub type OnAsked = dyn Fn(Asked) + Send + Sync;
 
-/// Takes the reply to a call, or how its connection ended. Runs on the connection's reading thread, or on that of a caller
-/// that found the connection broken: it must not wait.
-pub type OnAnswer = Box<dyn FnOnce(Result<Received, Disconnect>) + Send>;
+/// Takes the reply to a call, or why there is none. Runs on one of the connection's threads, or on that of a caller that
+/// found the connection broken: it must not wait.
+pub type OnAnswer = Box<dyn FnOnce(Result<Received>) + Send>;
 
-/// Learns that the connection to an address ended. Runs on the connection's reading thread: it must not wait.
+/// Learns that the connection to an address ends, before those who use it do; perhaps twice. Runs on any thread: it must not
+/// wait.
 pub(crate) type OnLost = dyn Fn(&str) + Send + Sync;
 
 /// All connections of a client, by address. Cheap to clone; the clones share the connections.
@@ -56,7 +57,7 @@ struct Shared {
     on_asked: Option<Box<OnAsked>>,
     on_lost: OnceLock<Box<OnLost>>,
     channels: Mutex<HashMap<String, Arc<Channel>>>,
-    connecting: Connecting,
+    connecting: Arc<Connecting>,
 }
 
 impl std::fmt::Debug for Remoting {
@@ -75,18 +76,24 @@ impl Default for Remoting {
 impl Remoting {
     /// Without connections yet; what servers ask is not listened to.
     pub fn new(options: Options) -> Remoting {
-        Remoting::of(options, None)
+        Remoting::of(options, None, Lookups::of_process())
     }
 
     /// With somebody who listens to what servers ask.
     pub fn with_listener(options: Options, on_asked: Box<OnAsked>) -> Remoting {
-        Remoting::of(options, Some(on_asked))
+        Remoting::of(options, Some(on_asked), Lookups::of_process())
     }
 
-    fn of(options: Options, on_asked: Option<Box<OnAsked>>) -> Remoting {
-        let (on_lost, channels) = (OnceLock::new(), Mutex::default());
+    fn of(options: Options, on_asked: Option<Box<OnAsked>>, lookups: Arc<Lookups>) -> Remoting {
+        let connecting = Arc::new(Connecting::new(lookups));
         Remoting {
-            shared: Arc::new(Shared { options, on_asked, on_lost, channels, connecting: Connecting::default() }),
+            shared: Arc::new(Shared {
+                options,
+                on_asked,
+                on_lost: OnceLock::new(),
+                channels: Mutex::default(),
+                connecting,
+            }),
         }
     }
 
@@ -95,8 +102,8 @@ impl Remoting {
         let _ = self.shared.on_lost.set(on_lost);
     }
 
-    /// Asks and waits, `timeout` in all: for a new connection if one is needed, for its turn to write, and for the reply. Only
-    /// how long the look-up of a host's name takes is up to the operating system. Replies of every code are results; see [`call`](Remoting::call) for the usual case.
+    /// Asks and waits, `timeout` in all: for a new connection if one is needed, for its turn to write, and for the reply. Replies
+    /// of every code are results; see [`call`](Remoting::call) for the usual case.
     pub fn ask(&self, addr: &str, request: &Request, timeout: Duration) -> Result<Received> {
         let (sender, receiver) = mpsc::channel();
         let call = self.ask_into(addr, request, timeout, 0, sender)?;
@@ -113,8 +120,8 @@ impl Remoting {
     }
 
     /// Asks without waiting; the reply is sent to `answers` under `key`, so that one receiver can watch many calls.
-    /// A broken connection answers its calls with the way it ended; a call that runs out of time is not answered by
-    /// itself: whoever waits ends it with [`Call::time_out`].
+    /// A connection that breaks, or cannot be made, answers its calls with the way it ended; a call that runs out of time is not
+    /// answered by itself: whoever waits ends it with [`Call::time_out`].
     pub fn ask_into(
         &self,
         addr: &str,
@@ -138,7 +145,7 @@ impl Remoting {
         Ok(Call { channel, id, time })
     }
 
-    /// Sends a request that nobody answers.
+    /// Sends a request that nobody answers. Waits for a new connection if one is needed.
     pub fn oneway(&self, addr: &str, request: &Request) -> Result<()> {
         self.oneway_within(addr, request, WRITE_TIMEOUT)
     }
@@ -156,16 +163,20 @@ impl Remoting {
         }
     }
 
-    /// The connection to that address; a new one if there is none, or if the last one broke.
+    /// The connection to that address; a new one if there is none, or if the last one broke. It may not be there yet. Calls of
+    /// one client stay on one connection, because a broker pushes to the connection on which the heartbeat came.
     fn channel(&self, addr: &str, request: RequestCode, time: Time) -> Result<Arc<Channel>> {
-        if let Some(channel) = self.live(addr) {
-            return Ok(channel);
+        let mut channels = lock(&self.shared.channels);
+        if let Some(channel) = channels.get(addr).filter(|channel| channel.is_alive()) {
+            return Ok(Arc::clone(channel));
         }
-        let patience = self.shared.options.connect_timeout.min(time.left());
-        if patience.is_zero() {
+        if time.left().is_zero() {
             return Err(Error::Timeout { addr: addr.to_owned(), request, after: time.in_all });
         }
-        let stream = self.shared.connecting.connect(addr, patience)?;
+        if let Some(failed) = self.shared.connecting.resting(addr) {
+            return Err(failed.error(addr));
+        }
+        let (connecting, patience) = (Arc::clone(&self.shared.connecting), self.shared.options.connect_timeout);
         // Weak, so that dropping the last client ends its connections.
         let client = Arc::downgrade(&self.shared);
         let owner = Arc::downgrade(&self.shared);
@@ -175,32 +186,16 @@ impl Remoting {
                 on_asked(asked);
             }
         };
-        let on_lost = move |addr: &str| {
+        let on_lost = Box::new(move |addr: &str| {
             let owner = owner.upgrade();
             if let Some(on_lost) = owner.as_ref().and_then(|owner| owner.on_lost.get()) {
                 on_lost(addr);
             }
-        };
-        let fresh = Channel::open(addr, stream, self.shared.options.serialize, on_asked, on_lost)?;
-        let mut channels = lock(&self.shared.channels);
-        // Another thread may have connected meanwhile; calls of one client stay on one connection, because a broker
-        // pushes to the connection on which the heartbeat came.
-        match channels.get(addr) {
-            Some(other) if other.is_alive() => {
-                let other = Arc::clone(other);
-                drop(channels);
-                fresh.shutdown();
-                Ok(other)
-            }
-            _ => {
-                channels.insert(addr.to_owned(), Arc::clone(&fresh));
-                Ok(fresh)
-            }
-        }
-    }
-
-    fn live(&self, addr: &str) -> Option<Arc<Channel>> {
-        lock(&self.shared.channels).get(addr).filter(|channel| channel.is_alive()).cloned()
+        });
+        let connect = move |addr: &str| connecting.connect(addr, patience);
+        let channel = Channel::open(addr, self.shared.options.serialize, connect, on_asked, on_lost)?;
+        channels.insert(addr.to_owned(), Arc::clone(&channel));
+        Ok(channel)
     }
 }
 
@@ -217,8 +212,8 @@ pub(crate) fn refused(addr: &str, request: RequestCode, code: ResponseCode, rece
     Error::Refused { addr: addr.to_owned(), request, code, remark }
 }
 
-/// The reply to one of several calls, or how their connection ended.
-pub type Answer = (usize, Result<Received, Disconnect>);
+/// The reply to one of several calls, or why there is none.
+pub type Answer = (usize, Result<Received>);
 
 /// A call under way.
 #[derive(Debug)]
@@ -246,32 +241,48 @@ impl Call {
     }
 
     fn wait(&self, answers: &Receiver<Answer>, request: RequestCode) -> Result<Received> {
-        let addr = || self.addr().to_owned();
+        let late = || Error::Timeout { addr: self.addr().to_owned(), request, after: self.time.in_all };
         match answers.recv_timeout(self.time.left()) {
-            Ok((_, Ok(received))) => Ok(received),
-            Ok((_, Err(reason))) => Err(Error::Disconnected { addr: addr(), request, reason }),
+            Ok((_, answer)) => answer,
             Err(RecvTimeoutError::Timeout) => {
                 self.time_out();
                 // The reply may have come between the two.
-                match answers.try_recv() {
-                    Ok((_, Ok(received))) => Ok(received),
-                    _ => Err(Error::Timeout { addr: addr(), request, after: self.time.in_all }),
-                }
+                answers.try_recv().ok().and_then(|(_, answer)| answer.ok()).ok_or_else(late)
             }
             Err(RecvTimeoutError::Disconnected) => {
-                Err(Error::Disconnected { addr: addr(), request, reason: Disconnect::Closed })
+                Err(Error::Disconnected { addr: self.addr().to_owned(), request, reason: Disconnect::Closed })
             }
         }
     }
 }
 
-/// The addresses behind `host:port`.
-pub fn resolve(addr: &str) -> Result<Vec<SocketAddr>> {
-    let found = addr.to_socket_addrs().map_err(|reason| Error::Address { addr: addr.to_owned(), reason })?;
-    Ok(found.collect())
-}
-
 /// A panic elsewhere leaves nothing half-changed behind these locks.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::super::lookup::tests::hanging;
+    use super::*;
+
+    #[test]
+    fn a_host_name_that_is_not_looked_up_costs_a_call_its_time_and_no_more() {
+        let (hanging, lookups) = hanging();
+        hanging.set(true);
+        let remoting = Remoting::of(Options::default(), None, lookups);
+        let (sender, ended) = mpsc::channel();
+        thread::spawn(move || {
+            let request = Request::new(RequestCode::GET_BROKER_CONFIG);
+            let _ = sender.send(remoting.call("host:1", &request, Duration::from_millis(50)).map(|_| ()));
+            let _ = sender.send(remoting.oneway_within("host:1", &request, Duration::from_millis(50)));
+        });
+        for _ in 0..2 {
+            let error = ended.recv_timeout(Duration::from_secs(60)).unwrap().unwrap_err();
+            assert!(matches!(error, Error::Timeout { .. }), "{error}");
+        }
+        hanging.set(false);
+    }
 }

@@ -24,6 +24,8 @@ struct Broker {
     due: Instant,
     /// When the last one was taken.
     taken: Option<Instant>,
+    /// It has taken one on the connection that there is.
+    knows: bool,
     /// In a row.
     failures: u32,
     /// When somebody last wanted it to have heartbeats.
@@ -37,8 +39,10 @@ impl Table {
             broker.named = now;
             return false;
         }
-        self.brokers
-            .insert(addr.to_owned(), Broker { due: now + HEARTBEAT_INTERVAL, taken: None, failures: 0, named: now });
+        self.brokers.insert(
+            addr.to_owned(),
+            Broker { due: now + HEARTBEAT_INTERVAL, taken: None, knows: false, failures: 0, named: now },
+        );
         true
     }
 
@@ -58,7 +62,9 @@ impl Table {
 
     /// Its connection ended, and with it the broker forgot this client. One that failed is tried again anyway.
     pub(super) fn lost(&mut self, addr: &str, now: Instant) {
-        if let Some(broker) = self.brokers.get_mut(addr).filter(|broker| broker.failures == 0) {
+        let Some(broker) = self.brokers.get_mut(addr) else { return };
+        broker.knows = false;
+        if broker.failures == 0 {
             let due = broker.taken.map_or(now, |taken| now.max(taken + AGAIN_FIRST));
             broker.due = broker.due.min(due);
         }
@@ -79,6 +85,7 @@ impl Table {
 
     pub(super) fn answered(&mut self, addr: &str, is_taken: bool, now: Instant) {
         let Some(broker) = self.brokers.get_mut(addr) else { return };
+        broker.knows = is_taken;
         if is_taken {
             broker.failures = 0;
             broker.taken = Some(now);
@@ -95,6 +102,11 @@ impl Table {
     /// Whether its last heartbeat was taken.
     pub(super) fn answers(&self, addr: &str) -> bool {
         self.brokers.get(addr).is_some_and(|broker| broker.taken.is_some() && broker.failures == 0)
+    }
+
+    /// Whether it may not know this client. One that failed last cannot be told, unless `even_failed`.
+    pub(super) fn is_unsure(&self, addr: &str, even_failed: bool) -> bool {
+        self.brokers.get(addr).is_some_and(|broker| !broker.knows && (even_failed || broker.failures == 0))
     }
 
     pub(super) fn next_due(&self) -> Option<Instant> {
@@ -142,7 +154,7 @@ mod tests {
         for _ in 0..7 {
             assert_eq!(table.take_due(now), ["a"]);
             table.answered("a", false, now);
-            assert!(!table.answers("a"));
+            assert!(!table.answers("a") && !table.is_unsure("a", false) && table.is_unsure("a", true));
             table.name("a", now);
             pauses.push(table.next_due().unwrap() - now);
             now = table.next_due().unwrap();
@@ -161,7 +173,9 @@ mod tests {
         table.name_due("a", now);
         table.take_due(now);
         table.answered("a", true, now);
+        assert!(!table.is_unsure("a", true));
         table.lost("a", now);
+        assert!(table.is_unsure("a", false));
         assert_eq!(table.next_due(), Some(now + AGAIN_FIRST));
         table.lost("a", now + SECOND * 9);
         assert_eq!(table.next_due(), Some(now + AGAIN_FIRST));

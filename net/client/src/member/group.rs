@@ -62,16 +62,13 @@ impl Member {
             let left = deadline.saturating_duration_since(Instant::now());
             let Ok((at, answer)) = answers.recv_timeout(left) else { break };
             let Some((addr, _)) = calls.remove(&at) else { continue };
-            let set = match answer {
-                Err(reason) => Err(Error::Disconnected { addr, request: code, reason }),
-                Ok(received) => match ResponseCode(received.command.code) {
-                    ResponseCode::SUCCESS => {
-                        told(at);
-                        Ok(())
-                    }
-                    other => Err(refused(&addr, code, other, &received)),
-                },
-            };
+            let set = answer.and_then(|received| match ResponseCode(received.command.code) {
+                ResponseCode::SUCCESS => {
+                    told(at);
+                    Ok(())
+                }
+                other => Err(refused(&addr, code, other, &received)),
+            });
             outcome = outcome.and(set);
         }
         for (addr, call) in calls.into_values() {

@@ -14,7 +14,7 @@ use super::prepare::Prepared;
 use super::sending::{Sending, Target, is_retried, left_until, receipt};
 use crate::conn::Received;
 use crate::driver::blocking::{Call, lock};
-use crate::error::{Disconnect, Error, Result};
+use crate::error::{Error, Result};
 
 /// Told once what became of a send.
 pub(crate) type OnSent = Box<dyn FnOnce(Result<SendReceipt>) + Send>;
@@ -29,7 +29,7 @@ struct Flight {
 }
 
 enum Event {
-    Answered(u64, Result<Received, Disconnect>),
+    Answered(u64, Result<Received>),
     /// There is a deadline where there was none.
     Started,
     Stop,
@@ -241,13 +241,9 @@ impl Shared {
         }
     }
 
-    fn answered(&self, flight: Flight, answer: Result<Received, Disconnect>) {
+    fn answered(&self, flight: Flight, answer: Result<Received>) {
         let Flight { prepared, target, deadline, tries_left, on_sent, .. } = flight;
-        let result = match answer {
-            Ok(received) => receipt(&prepared, &target, &received),
-            Err(reason) => Err(Error::Disconnected { addr: target.addr.clone(), request: prepared.code, reason }),
-        };
-        match result {
+        match answer.and_then(|received| receipt(&prepared, &target, &received)) {
             Err(error) if is_retried(&error) => {
                 tracing::debug!(topic = prepared.topic, broker = target.queue.broker_name, %error, "a send failed");
                 self.sending.failed(&prepared.topic, &target.queue.broker_name);

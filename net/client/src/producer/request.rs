@@ -10,7 +10,7 @@ use ringmq_protocol::code::ResponseCode;
 use ringmq_protocol::header::PushReply;
 use ringmq_protocol::{names, properties};
 
-use super::sending::left_until;
+use super::sending::{Target, left_until};
 use super::{Producer, SendReceipt};
 use crate::conn::{Received, Reply};
 use crate::driver::blocking::lock;
@@ -58,13 +58,17 @@ impl Producer {
             (properties::TTL, ttl.as_str()),
         ];
         let prepared = self.sending.prepare(message, &extra)?;
-        // Whoever replies chooses a broker, and that one must know this client. One that hangs must not hold up the others.
-        for (_, addr) in self.sending.route_by(&message.topic, deadline)?.masters() {
-            session.heart.introduce_soon(addr);
-        }
+        // Whoever replies chooses a broker, and that one must know this client before there can be a reply. One that hangs must
+        // leave time for the others.
+        let make_known = |target: &Target| {
+            if let Ok(route) = self.sending.route_by(&message.topic, deadline) {
+                let masters = route.masters().map(|(_, addr)| addr);
+                session.heart.make_known(&target.addr, masters, left_until(deadline) / 2);
+            }
+        };
         let (sender, reply) = mpsc::channel();
         lock(&self.waiting.by_id).insert(id.clone(), sender);
-        let sent = self.sending.send_by(&prepared, deadline);
+        let sent = self.sending.send_by(&prepared, deadline, make_known);
         let outcome = sent.and_then(|_| {
             let late = |_| Error::NoReply { topic: message.topic.clone(), correlation_id: id.clone(), after: timeout };
             reply.recv_timeout(left_until(deadline)).map_err(late)

@@ -54,7 +54,7 @@ impl Sending {
 
     /// Sends within the time that one send may take, all tries together.
     pub(crate) fn send(&self, prepared: &Prepared) -> Result<SendReceipt> {
-        self.send_by(prepared, self.deadline())
+        self.send_by(prepared, self.deadline(), |_| {})
     }
 
     /// When a send that begins now has taken as long as it may.
@@ -62,7 +62,13 @@ impl Sending {
         Instant::now() + self.options.send_timeout
     }
 
-    pub(crate) fn send_by(&self, prepared: &Prepared, deadline: Instant) -> Result<SendReceipt> {
+    /// `before_try` is called before each try, with where it goes.
+    pub(crate) fn send_by(
+        &self,
+        prepared: &Prepared,
+        deadline: Instant,
+        before_try: impl Fn(&Target),
+    ) -> Result<SendReceipt> {
         let mut failed: Option<(String, Error)> = None;
         for _ in 0..=self.options.retries {
             if failed.is_some() && left_until(deadline).is_zero() {
@@ -74,6 +80,7 @@ impl Sending {
                 // What the broker said tells more than that there is no other one.
                 Err(error) => return Err(failed.map_or(error, |(_, error)| error)),
             };
+            before_try(&target);
             match self.send_once(prepared, &target, deadline) {
                 Ok(receipt) => return Ok(receipt),
                 Err(error) if is_retried(&error) => {

@@ -13,7 +13,7 @@ use super::assigned::Assigned;
 use super::listening::Work;
 use crate::conn::Received;
 use crate::driver::blocking::{Call, lock};
-use crate::error::{Disconnect, Error};
+use crate::error::{Error, Result};
 use crate::identity::now_ms;
 use crate::pull::{Pull, PullOutcome, PullStatus};
 use crate::tail::pause_after;
@@ -22,7 +22,7 @@ pub(super) enum Event {
     /// Queues came or went, were moved, or have room again.
     Look,
     /// The number of a question, and its answer.
-    Answer(u64, Result<Received, Disconnect>),
+    Answer(u64, Result<Received>),
     Stop,
 }
 
@@ -136,7 +136,7 @@ impl Pulling<'_> {
         self.followed.values().filter_map(time).min()
     }
 
-    fn answered(&mut self, answered: u64, answer: Result<Received, Disconnect>) {
+    fn answered(&mut self, answered: u64, answer: Result<Received>) {
         let shared = self.shared;
         let is_it =
             |followed: &&mut Followed| matches!(followed.state, State::Asked { number, .. } if number == answered);
@@ -146,15 +146,7 @@ impl Pulling<'_> {
         else {
             return;
         };
-        let outcome = match answer {
-            Ok(received) => shared.member.take_answer(&pull, call.addr(), &received),
-            Err(reason) => {
-                tracing::debug!(queue = ?pull.queue, %reason, "a broker's connection ended, the queue is asked for again");
-                shared.member.doubt_route(&pull.queue.topic);
-                return followed.rest();
-            }
-        };
-        match outcome {
+        match answer.and_then(|received| shared.member.take_answer(&pull, call.addr(), &received)) {
             Ok(outcome) => {
                 followed.failures = 0;
                 followed.broker_id = outcome.suggested_broker_id;

@@ -6,6 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use ringmq_protocol::command::{Command, FLAG_RESPONSE};
 use ringmq_protocol::frame::{FrameHead, PREFIX_LEN, Serialize};
@@ -62,6 +63,15 @@ fn play(mut stream: TcpStream, script: &Mutex<impl FnMut(&Command, &[u8]) -> Ser
             return;
         }
     }
+}
+
+/// An address that answers nothing at all, until what keeps it so is dropped: nobody accepts, and the kernel's queue is full.
+pub(crate) fn hole() -> (String, (TcpListener, Vec<TcpStream>)) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let connect = || TcpStream::connect_timeout(&addr, Duration::from_millis(100)).ok();
+    let queue = std::iter::from_fn(connect).collect();
+    (addr.to_string(), (listener, queue))
 }
 
 /// An answer with this code and nothing else yet.
