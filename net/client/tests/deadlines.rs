@@ -41,7 +41,10 @@ const FATES: [(&str, Fate); 3] = [
     ("says half of something", || (served::serve(|_, _| Served::Raw(HALF)).0, Box::new(()))),
 ];
 
-const CALLS: [(&str, fn(&str) -> Result<()>); 10] = [
+/// What is asked of the broker, or the name server, at an address.
+type Call = fn(&str) -> Result<()>;
+
+const CALLS: [(&str, Call); 10] = [
     ("send", |addr| producer(addr)?.send(&tea()).map(drop)),
     ("send to a queue", |addr| producer(addr)?.send_to(&tea(), &queue()).map(drop)),
     ("send and go on", |addr| producer(addr)?.send_async(&tea())?.wait().map(drop)),
