@@ -88,14 +88,18 @@ fn is_reply(code: i32) -> bool {
     [RequestCode::SEND_REPLY_MESSAGE, RequestCode::SEND_REPLY_MESSAGE_V2].contains(&RequestCode(code))
 }
 
-/// A one-way request may have to wait for a table's file, and nothing slows its connection meanwhile. Those that clients do send
-/// one-way, commits and unlocks, wait for nothing.
+/// A request may have to wait for a table's file, or a log. Nothing slows the connection of a one-way one meanwhile, and nothing
+/// counts the bytes of a body. Those that clients do send one-way, commits and unlocks, wait for nothing.
 fn admit(control: &ControlShard, job: &ControlJob, code: i32) -> Result<Option<Admitted>, Refusal> {
     const AT_ONCE: [RequestCode; 2] = [RequestCode::UPDATE_CONSUMER_OFFSET, RequestCode::UNLOCK_BATCH_MQ];
-    if !job.to.oneway || AT_ONCE.contains(&RequestCode(code)) {
-        return Ok(None);
+    let bytes = job.frame.header().len() + job.frame.body_len();
+    match job.to.oneway {
+        _ if AT_ONCE.contains(&RequestCode(code)) => Ok(None),
+        true => control.node.admit(bytes).map(Some),
+        // An operator's questions have no body, and are answered however much waits.
+        false if job.frame.body_len() == 0 => Ok(None),
+        false => control.node.underway.admit_answered(bytes).map(Some),
     }
-    control.node.admit(job.frame.header().len() + job.frame.body_len()).map(Some)
 }
 
 fn answer(control: &ControlShard, to: Answer, outcome: Outcome) {

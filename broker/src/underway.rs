@@ -1,8 +1,8 @@
 //! Requests that may wait for a disk and that nothing else bounds: those that have the broker store a message of its own (a
 //! message that is sent back, the end of a transaction, a recall, a dead letter, a reply), sends that wait for their topic to
-//! be made, and one-way requests to the tables. A connection is slowed by the answers that it waits for, so one-way requests
-//! do not slow it; and some hold a message, of which a count says little. Each is admitted here, by number and by bytes, or
-//! refused before anything is done. The bounds belong to the executor.
+//! be made, one-way requests to the tables, and the bodies of others. A connection is slowed by the answers that it waits for,
+//! so one-way requests do not slow it; and some hold a message, of which a count says little. Each is admitted here, by number
+//! and by bytes, or refused before anything is done. The bounds belong to the executor.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -49,6 +49,14 @@ impl Underway {
         if self.count.get() >= UNDER_WAY_MAX {
             return Err(self.no_room());
         }
+        self.admit_answered(bytes)
+    }
+
+    /// The same for a request that is answered: its connection counts it.
+    ///
+    /// # Errors
+    /// The requests under way hold too many bytes.
+    pub fn admit_answered(self: &Rc<Self>, bytes: usize) -> Result<Admitted, Refusal> {
         self.count.set(self.count.get() + 1);
         let mut admitted = Admitted { underway: Rc::clone(self), bytes: 0 };
         admitted.hold(bytes)?;
@@ -150,6 +158,7 @@ mod tests {
         assert!(underway.admit(1).unwrap_err().remark.starts_with("[OVERLOAD]"), "it is not the only one");
         let mut small = underway.admit(0).unwrap();
         assert!(small.hold(1).is_err());
+        assert!(underway.admit_answered(1).is_err());
         drop(huge);
         small.hold(UNDER_WAY_BYTES_MAX).unwrap();
         small.hold(1).unwrap();

@@ -234,3 +234,28 @@ fn a_flood_at_a_stuck_disk_is_bounded_by_bytes_and_by_number() {
     let half = |name: &String| count(&victim.all(TOPIC)).get(name).copied();
     assert_eq!(names("half", HALVES).iter().map(half).collect::<Vec<_>>(), [Some(1); HALVES]);
 }
+
+#[test]
+fn the_bodies_of_requests_that_wait_are_bounded_by_bytes() {
+    const DELETE_TOPIC: i32 = 215;
+    const NOT_EXIST: i32 = 17;
+    const BODY: usize = 15 << 20;
+    let _turn = alone();
+    let (victim, stuck) = started(15_000);
+    hold(&victim, &stuck);
+    let mut connection = victim.connect();
+    let (topic, body) = ([("topic", FILLING.to_owned())], vec![b'.'; BODY]);
+    // The first waits for the log, the others for the first.
+    let held = UNDER_WAY_BYTES_MAX / BODY;
+    for _ in 0..held {
+        connection.ask(DELETE_TOPIC, &topic, &body).unwrap();
+    }
+    let reply = connection.call(DELETE_TOPIC, &topic, &body).unwrap();
+    let remark = reply.header.remark.unwrap_or_default();
+    assert!(reply.header.code == BUSY && remark.starts_with(FULL), "{} {remark}", reply.header.code);
+    // What has no body is served.
+    refused(&mut connection);
+    stuck.release();
+    let codes: Vec<_> = (0..held).map(|_| connection.next().unwrap().header.code).collect();
+    assert!(codes[0] == 0 && codes[1..].iter().all(|code| [0, NOT_EXIST].contains(code)), "{codes:?}");
+}
