@@ -2,6 +2,7 @@
 //! standard input and stops when that is closed, which the kernel does for a parent that is gone.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::io::{BufRead as _, BufReader, Read};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
@@ -17,6 +18,8 @@ use anyhow::{Context as _, anyhow, bail};
 const START: Duration = Duration::from_secs(60);
 /// Time to end in order, before it is ended without.
 const STOP: Duration = Duration::from_secs(20);
+/// Time to read the log of a server that has ended.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 const LOG_LINES: usize = 40;
 
 /// Whoever may have to end the servers at once: a signal, a panic.
@@ -84,6 +87,8 @@ pub(crate) struct Server {
     /// The lines of its output; closed when it has ended.
     lines: Receiver<String>,
     log: Arc<Mutex<VecDeque<String>>>,
+    /// Closed when all of the log is read.
+    log_end: Receiver<Infallible>,
     ender: Ender,
 }
 
@@ -105,7 +110,7 @@ impl Server {
         let (input, out, err) = (process.stdin.take(), process.stdout.take(), process.stderr.take());
         let (out, err) = (out.context("no output of a server")?, err.context("no log of a server")?);
         let log = Arc::new(Mutex::new(VecDeque::new()));
-        keep_last(err, Arc::clone(&log))?;
+        let log_end = keep_last(err, Arc::clone(&log))?;
         let pid = process.id();
         let mut server = Server {
             name: name.to_owned(),
@@ -116,6 +121,7 @@ impl Server {
             input,
             lines: lines_of(out)?,
             log,
+            log_end,
             ender: ender.clone(),
         };
         server.addr = server.wait_ready(label)?;
@@ -136,7 +142,7 @@ impl Server {
                     bail!("the {} did not serve within {} s: {}", self.name, START.as_secs(), self.last_words());
                 }
                 Err(RecvTimeoutError::Disconnected) => {
-                    let how = self.ender.reap(self.place).map_or_else(String::new, how_it_ended);
+                    let how = self.ended();
                     bail!("the {} could not start ({how}): {}", self.name, self.last_words());
                 }
             }
@@ -153,8 +159,16 @@ impl Server {
                 Err(TryRecvError::Disconnected) => break,
             }
         }
-        let how = self.ender.reap(self.place).map_or_else(String::new, how_it_ended);
+        let how = self.ended();
         Some(format!("the {} ended by itself ({how}), its last words: {}", self.name, self.last_words()))
+    }
+
+    /// How it ended, once its last words are heard.
+    fn ended(&self) -> String {
+        let how = self.ender.reap(self.place).map_or_else(String::new, how_it_ended);
+        // Whatever it may have started could hold its log open for ever.
+        let (Ok(_) | Err(_)) = self.log_end.recv_timeout(LAST_WORDS);
+        how
     }
 
     fn last_words(&self) -> String {
@@ -209,8 +223,13 @@ fn lines_of(pipe: impl Read + Send + 'static) -> anyhow::Result<Receiver<String>
     Ok(lines)
 }
 
-fn keep_last(pipe: impl Read + Send + 'static, log: Arc<Mutex<VecDeque<String>>>) -> anyhow::Result<()> {
+fn keep_last(
+    pipe: impl Read + Send + 'static,
+    log: Arc<Mutex<VecDeque<String>>>,
+) -> anyhow::Result<Receiver<Infallible>> {
+    let (end, ended) = mpsc::channel();
     let read = move || {
+        let _until_here = end;
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {
             let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
             if log.len() == LOG_LINES {
@@ -220,5 +239,5 @@ fn keep_last(pipe: impl Read + Send + 'static, log: Arc<Mutex<VecDeque<String>>>
         }
     };
     thread::Builder::new().name("log".to_owned()).spawn(read).context("a thread cannot be started")?;
-    Ok(())
+    Ok(ended)
 }
