@@ -167,7 +167,7 @@ fn a_flood_at_a_stuck_disk_is_bounded_by_bytes_and_by_number() {
     const MEMORY: u64 = 512 << 20;
     let _turn = alone();
     // Nothing is refused for its time until the bounds are reached.
-    let (victim, stuck) = started(15_000);
+    let (victim, stuck) = started(600_000);
     let mut connection = victim.connect();
     let body = vec![b'h'; HUGE];
     let ext = Outgoing { topic: TOPIC, queue: 0, properties: "", body: &body }.ext();
@@ -241,7 +241,7 @@ fn the_bodies_of_requests_that_wait_are_bounded_by_bytes() {
     const NOT_EXIST: i32 = 17;
     const BODY: usize = 15 << 20;
     let _turn = alone();
-    let (victim, stuck) = started(15_000);
+    let (victim, stuck) = started(600_000);
     hold(&victim, &stuck);
     let mut connection = victim.connect();
     let (topic, body) = ([("topic", FILLING.to_owned())], vec![b'.'; BODY]);
