@@ -2,8 +2,7 @@
 //! log shard is asked, all at once, and the connection's shard puts the answers together. Any that cannot answer makes
 //! the query fail: half an answer would look like a whole one.
 
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -13,6 +12,7 @@ use ringmq_protocol::code::{RequestCode, ResponseCode};
 use ringmq_protocol::command::{HeaderView, ReplyHead};
 use ringmq_protocol::header::{QueryMessage, ViewMessage};
 use ringmq_rt::net::Outbox;
+use ringmq_rt::sync::Semaphore;
 use ringmq_rt::{Slice, spawn};
 
 use crate::limits::{FINDS_MAX, FINDS_WAITING_MAX, QUERY_BYTES_MAX};
@@ -29,73 +29,64 @@ pub fn request(node: &Rc<Node>, conn: &Rc<Conn>, view: &HeaderView<'_>) {
     } else {
         ViewMessage::decode(view).map(|header| Asked::Position(header.offset)).map_err(Refusal::from)
     };
-    match asked.map(|asked| node.finds.begin(to, asked)) {
-        Ok(Turn::Now(asked)) => spawn("queries", work_off(Rc::clone(node), to, asked)).detach(),
-        Ok(Turn::Later) => (),
-        Ok(Turn::Never) => {
-            let remark = "[OVERLOAD]system busy, too many queries wait for others to end";
-            node.refuse(to, &Refusal::new(ResponseCode::SYSTEM_BUSY, remark));
-        }
-        Err(refusal) => node.refuse(to, &refusal),
-    }
-}
-
-#[derive(Debug)]
-enum Asked {
-    Keys(FindJob),
-    Position(i64),
-}
-
-/// The queries of one executor's connections: how many are under way, and those that wait, in the order of their arrival.
-#[derive(Debug, Default)]
-pub struct Finds {
-    under_way: Cell<usize>,
-    waiting: RefCell<VecDeque<(Answer, Asked)>>,
-}
-
-/// When a query is served.
-#[derive(Debug)]
-enum Turn {
-    Now(Asked),
-    Later,
-    Never,
-}
-
-impl Finds {
-    fn begin(&self, to: Answer, asked: Asked) -> Turn {
-        if self.under_way.get() < FINDS_MAX {
-            self.under_way.set(self.under_way.get() + 1);
-            return Turn::Now(asked);
-        }
-        let mut waiting = self.waiting.borrow_mut();
-        if waiting.len() >= FINDS_WAITING_MAX {
-            return Turn::Never;
-        }
-        waiting.push_back((to, asked));
-        Turn::Later
-    }
-
-    /// One has ended: the next, if one waits.
-    fn next(&self) -> Option<(Answer, Asked)> {
-        let next = self.waiting.borrow_mut().pop_front();
-        if next.is_none() {
-            self.under_way.set(self.under_way.get() - 1);
-        }
-        next
-    }
-}
-
-/// Serves a query, and then those that wait, one after the other.
-async fn work_off(node: Rc<Node>, to: Answer, asked: Asked) {
-    let mut next = Some((to, asked));
-    while let Some((to, asked)) = next {
+    let asked = match asked {
+        Ok(asked) => asked,
+        Err(refusal) => return node.refuse(to, &refusal),
+    };
+    let Some(place) = node.finds.join() else {
+        let remark = "[OVERLOAD]system busy, too many queries wait for others to end";
+        return node.refuse(to, &Refusal::new(ResponseCode::SYSTEM_BUSY, remark));
+    };
+    let node = Rc::clone(node);
+    spawn("query", async move {
+        let _turn = Rc::clone(&node.finds.turns).acquire().await;
         match asked {
             // Nobody is there any more to be told.
             _ if node.registry.get(to.conn).is_none() => (),
             Asked::Keys(what) => query(&node, to, what).await,
             Asked::Position(position) => view_at(&node, to, position).await,
         }
-        next = node.finds.next();
+        drop(place);
+    })
+    .detach();
+}
+
+enum Asked {
+    Keys(FindJob),
+    Position(i64),
+}
+
+/// The queries of one executor's connections. A few are under way at a time; others wait for their turn.
+#[derive(Debug)]
+pub struct Finds {
+    turns: Rc<Semaphore>,
+    asked: Rc<Cell<usize>>,
+}
+
+impl Default for Finds {
+    fn default() -> Self {
+        Self { turns: Semaphore::new(FINDS_MAX), asked: Rc::default() }
+    }
+}
+
+/// A query that is under way or waits, until it is dropped.
+#[derive(Debug)]
+struct Place(Rc<Cell<usize>>);
+
+impl Finds {
+    /// A place for one more; `None` if too many wait.
+    fn join(&self) -> Option<Place> {
+        let asked = self.asked.get();
+        (asked < FINDS_MAX + FINDS_WAITING_MAX).then(|| {
+            self.asked.set(asked + 1);
+            Place(Rc::clone(&self.asked))
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
     }
 }
 
@@ -240,26 +231,17 @@ async fn view_at(node: &Rc<Node>, to: Answer, asked: i64) {
 
 #[cfg(test)]
 mod tests {
-    use ringmq_net::ConnId;
-
     use super::*;
 
     #[test]
-    fn queries_beyond_the_bound_wait_for_their_turn_in_order() {
+    fn so_many_queries_are_taken_in_and_a_further_one_when_one_has_ended() {
         let finds = Finds::default();
-        let to = |opaque| Answer { conn: ConnId(1), opaque, oneway: false };
-        for _ in 0..FINDS_MAX {
-            assert!(matches!(finds.begin(to(0), Asked::Position(0)), Turn::Now(_)));
-        }
-        for opaque in 1..=FINDS_WAITING_MAX as i32 {
-            assert!(matches!(finds.begin(to(opaque), Asked::Position(0)), Turn::Later));
-        }
-        assert!(matches!(finds.begin(to(0), Asked::Position(0)), Turn::Never));
-        for opaque in 1..=FINDS_WAITING_MAX as i32 {
-            assert_eq!(finds.next().unwrap().0.opaque, opaque);
-        }
-        assert!(finds.next().is_none());
-        assert!(matches!(finds.begin(to(0), Asked::Position(0)), Turn::Now(_)), "one has ended");
-        assert!(matches!(finds.begin(to(0), Asked::Position(0)), Turn::Later), "and the others have not");
+        let mut places: Vec<_> = (0..FINDS_MAX + FINDS_WAITING_MAX).map(|_| finds.join().unwrap()).collect();
+        assert!(finds.join().is_none());
+        places.pop();
+        let one_more = finds.join().unwrap();
+        assert!(finds.join().is_none());
+        drop((one_more, places));
+        assert_eq!(finds.asked.get(), 0);
     }
 }
