@@ -161,7 +161,11 @@ impl Node {
     pub fn forward(self: &Rc<Self>, to: usize, answer: Answer, mail: Mail) {
         if to == self.me() {
             self.receive(mail);
-        } else if self.post.send(to, mail).is_err() {
+        } else if let Err((_, mail)) = self.post.send(to, mail) {
+            // A one-way end that is dropped here is told to nobody else.
+            if matches!(mail, Mail::Send(_) | Mail::EndTransaction(_)) {
+                self.served.put_refused();
+            }
             self.refuse(
                 answer,
                 &Refusal::new(

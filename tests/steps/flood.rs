@@ -24,6 +24,7 @@ const OVERDUE: &str = "[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control for 
 const FULL: &str = "[OVERLOAD]system busy, start flow control for a while, size of queue: ";
 /// Sizes of what fills the broker to the brim.
 const SIZES: [usize; 4] = [1 << 20, 64 << 10, 4 << 10, 16];
+const BUFFER_MEMORY: usize = 16 << 20;
 /// Requests under way on an executor, of these kinds.
 const UNDER_WAY_MAX: usize = 65_536;
 const UNDER_WAY_BYTES_MAX: usize = 64 << 20;
@@ -31,9 +32,9 @@ const UNDER_WAY_BYTES_MAX: usize = 64 << 20;
 fn started(wait_ms: u64) -> (Victim, Stuck) {
     let folder = tempfile::tempdir().unwrap();
     let stuck = Stuck::not_yet(folder.path());
-    let wait_ms = wait_ms.to_string();
+    let (buffer_memory, wait_ms) = (BUFFER_MEMORY.to_string(), wait_ms.to_string());
     let properties = [
-        ("bufferMemory", "16777216"),
+        ("bufferMemory", buffer_memory.as_str()),
         ("messageDelayLevel", "1s"),
         ("recallMessageEnable", "true"),
         ("waitTimeMillsInSendQueue", wait_ms.as_str()),
@@ -61,6 +62,21 @@ fn hold(victim: &Victim, stuck: &Stuck) {
     }
 }
 
+/// Holds the disk, and sends until more waits than the log's memory can take when the writes that have begun are done: what
+/// comes then waits too. The sends wait for as long as their connection is open.
+fn hold_in_line(victim: &Victim, stuck: &Stuck) -> Connection {
+    stuck.hold();
+    let mut connection = victim.connect();
+    let body = vec![b'.'; BUFFER_MEMORY / 16];
+    let ext = Outgoing { topic: FILLING, queue: 0, properties: "", body: &body }.ext();
+    eventually("sends wait", PATIENCE, || {
+        connection.ask(wire::SEND_MESSAGE_V2, &ext, &body).unwrap();
+        let [waiting] = wire::runtime_numbers(&mut victim.connect(), ["sendThreadPoolQueueSize"]);
+        (waiting > 16).then_some(())
+    });
+    connection
+}
+
 fn position(reply: &Frame) -> i64 {
     place(reply).1
 }
@@ -82,6 +98,12 @@ fn open(victim: &Victim) -> i64 {
 fn refused(connection: &mut Connection) -> i64 {
     let [refused] = wire::runtime_numbers(connection, ["putMessageFailedTimes"]);
     refused
+}
+
+/// The same of a broker that may be too busy to say it.
+fn refused_if_told(connection: &mut Connection) -> Option<i64> {
+    let [refused] = wire::runtime_numbers_told(connection, ["putMessageFailedTimes"])?;
+    Some(refused)
 }
 
 fn once(prefix: &str, of: usize) -> std::collections::BTreeMap<String, usize> {
@@ -164,6 +186,7 @@ fn a_flood_at_a_stuck_disk_is_bounded_by_bytes_and_by_number() {
     const BACKS: usize = 512;
     const HALVES: usize = 4;
     const ENDS: usize = UNDER_WAY_MAX + 5000;
+    const PORTION: usize = 1000;
     const MEMORY: u64 = 512 << 20;
     let _turn = alone();
     // Nothing is refused for its time until the bounds are reached.
@@ -176,18 +199,7 @@ fn a_flood_at_a_stuck_disk_is_bounded_by_bytes_and_by_number() {
         .iter()
         .map(|name| place(&send(&mut connection, name, &format!("{UNASKED}{HALF}")).unwrap()))
         .collect();
-    // A send that waits is in front of whatever comes.
-    stuck.hold();
-    let mut filling = victim.connect();
-    let full = vec![b'.'; HUGE];
-    let ext = Outgoing { topic: FILLING, queue: 0, properties: "", body: &full }.ext();
-    let mut filled = 0;
-    eventually("a send waits", PATIENCE, || {
-        filling.ask(wire::SEND_MESSAGE_V2, &ext, &full).unwrap();
-        filled += 1;
-        let [waiting] = wire::runtime_numbers(&mut connection, ["sendThreadPoolQueueSize"]);
-        (waiting > 0).then_some(())
-    });
+    let _in_line = hold_in_line(&victim, &stuck);
 
     let mut backs = victim.connect();
     for _ in 0..BACKS {
@@ -201,16 +213,22 @@ fn a_flood_at_a_stuck_disk_is_bounded_by_bytes_and_by_number() {
         assert!(reply.header.code == BUSY && remark.starts_with(FULL), "{} {remark}", reply.header.code);
     }
     let before = refused(&mut connection);
-    let mut ends = Vec::new();
-    for nth in 0..ENDS {
+    let end = |nth: usize| {
         let ext = end_of(halves[nth % HALVES], COMMIT, false);
-        ends.extend(wire::request(wire::END_TRANSACTION, i32::try_from(nth).unwrap(), ONEWAY, &ext, &[]));
-    }
+        wire::request(wire::END_TRANSACTION, i32::try_from(nth).unwrap(), ONEWAY, &ext, &[])
+    };
+    // Some of these are refused because too many are on their way to the log's core.
     let mut producer = victim.connect();
-    producer.stream().write_all(&ends).unwrap();
-    let dropped = i64::try_from(ENDS - UNDER_WAY_MAX).unwrap();
+    producer.stream().write_all(&(0..ENDS).flat_map(end).collect::<Vec<u8>>()).unwrap();
+    // None of these is: the answer comes behind them.
+    for from in (0..ENDS).step_by(PORTION) {
+        let ends: Vec<u8> = (from..(from + PORTION).min(ENDS)).flat_map(end).collect();
+        producer.stream().write_all(&ends).unwrap();
+        eventually("they are there", PATIENCE, || refused_if_told(&mut producer));
+    }
+    let dropped = i64::try_from(2 * ENDS - UNDER_WAY_MAX).unwrap();
     eventually("what there is no room for is refused", PATIENCE, || {
-        (refused(&mut connection) >= before + dropped).then_some(())
+        (refused_if_told(&mut connection)? >= before + dropped).then_some(())
     });
     let resident = victim.cluster.broker.process.resident();
     assert!(resident < MEMORY, "{} MiB are resident", resident >> 20);
@@ -242,7 +260,7 @@ fn the_bodies_of_requests_that_wait_are_bounded_by_bytes() {
     const BODY: usize = 15 << 20;
     let _turn = alone();
     let (victim, stuck) = started(600_000);
-    hold(&victim, &stuck);
+    let _in_line = hold_in_line(&victim, &stuck);
     let mut connection = victim.connect();
     let (topic, body) = ([("topic", FILLING.to_owned())], vec![b'.'; BODY]);
     // The first waits for the log, the others for the first.

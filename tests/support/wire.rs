@@ -245,6 +245,10 @@ impl Connection {
 /// What the broker says of itself, all of one moment.
 pub(crate) fn runtime_texts<const N: usize>(connection: &mut Connection, keys: [&str; N]) -> [String; N] {
     let reply = connection.call(GET_BROKER_RUNTIME_INFO, &[], &[]).unwrap();
+    texts_of(&reply, keys)
+}
+
+fn texts_of<const N: usize>(reply: &Frame, keys: [&str; N]) -> [String; N] {
     let table: Value = serde_json::from_slice(&reply.body).unwrap();
     keys.map(|key| table["table"][key].as_str().unwrap_or_else(|| panic!("no {key} in {table}")).to_owned())
 }
@@ -252,6 +256,12 @@ pub(crate) fn runtime_texts<const N: usize>(connection: &mut Connection, keys: [
 /// The same of what is a number.
 pub(crate) fn runtime_numbers<const N: usize>(connection: &mut Connection, keys: [&str; N]) -> [i64; N] {
     runtime_texts(connection, keys).map(|text| text.parse().unwrap())
+}
+
+/// The same of a broker that may be too busy to say it.
+pub(crate) fn runtime_numbers_told<const N: usize>(connection: &mut Connection, keys: [&str; N]) -> Option<[i64; N]> {
+    let reply = connection.call(GET_BROKER_RUNTIME_INFO, &[], &[]).unwrap();
+    (reply.header.code == 0).then(|| texts_of(&reply, keys).map(|text| text.parse().unwrap()))
 }
 
 /// When what is sent was born, by its sender's clock: long ago.
