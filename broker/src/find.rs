@@ -159,7 +159,7 @@ async fn query(node: &Rc<Node>, to: Answer, what: FindJob) {
     let records = choose(all, what.max);
     // Nothing is known about an index in which nothing was found.
     let last = last.filter(|_| !records.is_empty());
-    node.write(to, |out| write(to, &records, last, out));
+    node.write_long(to, |out| write(to, &records, last, out));
 }
 
 /// The newest, as many as are wanted and fit, in the order in which they were stored.
@@ -216,7 +216,7 @@ async fn view_at(node: &Rc<Node>, to: Answer, asked: i64) {
         None => Told::Viewed(None),
     };
     match told {
-        Told::Viewed(Some(record)) => node.write(to, |out| {
+        Told::Viewed(Some(record)) => node.write_long(to, |out| {
             out.write(|bytes| {
                 let head = ReplyHead { code: ResponseCode::SUCCESS.0, opaque: to.opaque, remark: None };
                 log_frame_error(head.begin(bytes).finish(record.len()));

@@ -84,6 +84,13 @@ pub const SHARD_OUTPUT_MAX: usize = 128 * 1024 * 1024;
 /// pulls are treated as above.
 pub const LOG_BUFFERS_SPARE: usize = 96 * 1024 * 1024;
 
+/// Bytes of an answer, other than a pull's, from which on it is a long one.
+pub const LONG_ANSWER: usize = 64 * 1024;
+
+/// Bytes of answers that wait on a connection from which on it gets FLOW_CONTROL instead of a long one: a peer that reads never
+/// has as many, even if it asks for several at once.
+pub const LONG_ANSWERS_MAX: usize = 2 * ringmq_protocol::frame::FRAME_MAX;
+
 /// Queries by key and by position that one executor's connections have under way, as each may hold as much memory as the
 /// largest answer from each log: further ones wait.
 pub const FINDS_MAX: usize = 8;

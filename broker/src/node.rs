@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
-use ringmq_net::{ConnId, Registry};
+use ringmq_net::{Conn, ConnId, Registry};
 use ringmq_protocol::code::{RequestCode, ResponseCode};
 use ringmq_protocol::command::{Command, ExtWriter, ReplyHead};
 use ringmq_protocol::frame::FrameError;
@@ -20,6 +20,7 @@ use crate::deferred::Deferred;
 use crate::filter::FilterCache;
 use crate::find::Finds;
 use crate::group_config::GroupCopy;
+use crate::limits::{LONG_ANSWER, LONG_ANSWERS_MAX};
 use crate::log::Log;
 use crate::mail::{Answer, Ask, Mail, Sent, Told};
 use crate::refusal::Refusal;
@@ -210,6 +211,7 @@ impl Node {
             Mail::Check(job) => transaction::send(self, &job),
             Mail::Sent(sent) => self.sent(&sent),
             Mail::Pulled(job, out) => pull::pulled(self, *job, |conn_out| conn_out.append(*out)),
+            Mail::Out(to, out) if out.len() > LONG_ANSWER => self.write_long(to, |conn_out| conn_out.append(*out)),
             Mail::Out(to, out) => self.write_local(to, |conn_out| conn_out.append(*out)),
             Mail::Ask { from, token, ask } => self.asked_by(from, token, *ask),
             Mail::Told { token, told } => {
@@ -286,7 +288,7 @@ impl Node {
         ext: impl FnOnce(&mut ExtWriter<'_>),
         body: &[u8],
     ) {
-        self.write(to, |out| {
+        let write = |out: &mut Outbox| {
             out.write(|bytes| {
                 let mut writer = ReplyHead { code: code.0, opaque: to.opaque, remark }.begin(bytes);
                 ext(&mut writer);
@@ -297,7 +299,18 @@ impl Node {
                 let head = ReplyHead { code: ResponseCode::SYSTEM_ERROR.0, opaque: to.opaque, remark: Some(&remark) };
                 log_frame_error(head.begin(bytes).finish(0));
             });
-        });
+        };
+        if body.len() > LONG_ANSWER { self.write_long(to, write) } else { self.write(to, write) }
+    }
+
+    /// Writes an answer that may be long. Whoever does not take those that he has asked for is told to ask again: however many
+    /// they are, they hold no memory.
+    pub fn write_long(self: &Rc<Self>, to: Answer, write: impl FnOnce(&mut Outbox)) {
+        let is_slow = |conn: Rc<Conn>| conn.output_bytes() >= LONG_ANSWERS_MAX || pull::holds_too_much(self, &conn);
+        if self.registry.get(to.conn).is_some_and(is_slow) {
+            return self.refuse(to, &Refusal::not_taken());
+        }
+        self.write(to, write);
     }
 
     /// Admits a request that may wait and that nothing else bounds, with a message of so many bytes.

@@ -33,8 +33,7 @@ pub fn request(node: &Rc<Node>, conn: &Rc<Conn>, view: &HeaderView<'_>, frame: &
         Err(error) => return node.refuse(to, &Refusal::failed(error.to_string())),
     };
     if holds_too_much(node, conn) {
-        let remark = "the broker holds too many answers that clients do not read; pull again later";
-        return node.refuse(to, &Refusal::new(ResponseCode::FLOW_CONTROL, remark));
+        return node.refuse(to, &Refusal::not_taken());
     }
     let group = text(header.consumer_group.get(frame.header()));
     if node.groups.borrow().get(&group).is_some() {
@@ -53,7 +52,7 @@ pub fn request(node: &Rc<Node>, conn: &Rc<Conn>, view: &HeaderView<'_>, frame: &
 
 /// Answers hold log buffers until they are sent: readers that do not read must not use up the memory of the others. They
 /// are held back first, and everybody only when that does not help.
-fn holds_too_much(node: &Node, conn: &Conn) -> bool {
+pub fn holds_too_much(node: &Node, conn: &Conn) -> bool {
     let shard = &node.settings.shard;
     let own = usize::try_from(shard.tail_cache_bytes + shard.unwritten_max).unwrap_or(usize::MAX);
     let buffers_max = usize::from(node.log_shards()).saturating_mul(own).saturating_add(LOG_BUFFERS_SPARE);

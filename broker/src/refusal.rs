@@ -67,6 +67,12 @@ impl Refusal {
         Self::new(ResponseCode::SYSTEM_ERROR, format!("too many {what}, the broker takes at most {max}"))
     }
 
+    /// A long answer, or a pull, of a peer that has not taken its earlier answers.
+    pub fn not_taken() -> Self {
+        let remark = "the broker holds too many answers that clients do not read; ask again later";
+        Self::new(ResponseCode::FLOW_CONTROL, remark)
+    }
+
     /// A code that this broker does not serve.
     pub fn unsupported(code: impl Display) -> Self {
         Self::new(ResponseCode::REQUEST_CODE_NOT_SUPPORTED, format!(" request type {code} not supported"))

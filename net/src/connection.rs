@@ -168,6 +168,11 @@ impl Conn {
         Ok(result?)
     }
 
+    /// Bytes that wait to be sent, behind those that are being sent.
+    pub fn output_bytes(&self) -> usize {
+        self.out.borrow().len()
+    }
+
     /// Whether as much waits to be sent as this connection may have.
     pub fn is_output_full(&self) -> bool {
         let limits = self.registry.upgrade().map(|registry| registry.limits().output_high_bytes);
