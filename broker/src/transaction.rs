@@ -19,8 +19,8 @@ use std::time::Duration;
 use ringmq_engine::{Position, QueueOffset, ReadBatch, ReadError, ReadRequest, ReadStatus, Ticket};
 use ringmq_protocol::message::Record;
 use ringmq_protocol::{names, properties};
-use ringmq_rt::spawn;
 use ringmq_rt::sync::Event;
+use ringmq_rt::{spawn, wall_ms};
 
 pub use self::check::{CheckJob, send};
 pub use self::end::{EndJob, request, run};
@@ -176,10 +176,11 @@ fn marks_end(log: &Log) -> u64 {
 }
 
 /// Finds the open halves of a log shard again and starts to check them. `progress` gives the queue offset from which a
-/// queue of the group is to be read.
+/// queue of the group is to be read. A half that cannot be read counts as open unless its mark can be; a half whose mark cannot
+/// be read is open again, and its producer asked once more.
 ///
 /// # Errors
-/// When a queue cannot be read.
+/// When what leads to the records of a queue cannot be read.
 pub async fn start(
     node: &Rc<Node>,
     number: u16,
@@ -195,21 +196,35 @@ pub async fn start(
     let marks_from = from(names::TRANS_OP_HALF_TOPIC, marks);
     let halves_from = from(names::TRANS_HALF_TOPIC, halves);
     let mut ended = HashSet::new();
-    each(log, names::TRANS_OP_HALF_TOPIC, marks, marks_from, |record| {
-        ended.extend(marked(record.body()).filter(|offset| *offset >= halves_from));
+    each(log, names::TRANS_OP_HALF_TOPIC, marks, marks_from, |found| match found {
+        Found::Record(record) => ended.extend(marked(record.body()).filter(|offset| *offset >= halves_from)),
+        Found::Unreadable(_, position, error) => {
+            tracing::error!(%position, %error, "the mark of ended transactions cannot be read: they are open again");
+        }
     })
     .await?;
     let settings = node.settings.get();
-    each(log, names::TRANS_HALF_TOPIC, halves, halves_from, |record| {
-        let (Ok(offset), Some(position)) =
-            (u64::try_from(record.queue_offset()), Position::from_wire(record.position()))
-        else {
-            return;
-        };
-        if !ended.contains(&offset) {
-            let place = (position, origin(record.properties(), offset), marks_from);
-            let half = half(settings, place, record.born_timestamp(), record.store_timestamp(), record.properties());
-            log.transactions.opened(QueueOffset(offset), half);
+    each(log, names::TRANS_HALF_TOPIC, halves, halves_from, |found| match found {
+        Found::Record(record) => {
+            let (Ok(offset), Some(position)) =
+                (u64::try_from(record.queue_offset()), Position::from_wire(record.position()))
+            else {
+                return;
+            };
+            if !ended.contains(&offset) {
+                let place = (position, origin(record.properties(), offset), marks_from);
+                let (born_ms, stored_ms) = (record.born_timestamp(), record.store_timestamp());
+                let half = half(settings, place, born_ms, stored_ms, record.properties());
+                log.transactions.opened(QueueOffset(offset), half);
+            }
+        }
+        Found::Unreadable(offset, position, error) => {
+            if !ended.contains(&offset) {
+                tracing::error!(offset, %position, %error, "a half message cannot be read: it stays open");
+                let now_ms = wall_ms();
+                let half = half(settings, (position, offset, marks_from), now_ms, now_ms, "");
+                log.transactions.opened(QueueOffset(offset), half);
+            }
         }
     })
     .await?;
@@ -223,21 +238,47 @@ pub async fn start(
     Ok(())
 }
 
-/// Calls `look` with each record of a queue from an offset on.
+/// What a start finds at an offset of a queue.
+enum Found<'a> {
+    Record(&'a Record<'a>),
+    /// Its queue offset, where it lies, and why it cannot be read.
+    Unreadable(u64, Position, &'a ReadError),
+}
+
+/// Calls `look` with what is at each offset of a queue from one on.
 async fn each(
     log: &Log,
     topic: &str,
     queue_id: i32,
     from: u64,
-    mut look: impl FnMut(&Record<'_>),
+    mut look: impl FnMut(Found<'_>),
 ) -> Result<(), ReadError> {
+    const BATCH: usize = 256;
     let mut offset = QueueOffset(from);
+    // Records in front of this one are read one at a time, since one of them could not be read.
+    let mut singly = 0;
     loop {
-        let request = ReadRequest { topic, queue_id, offset, max_messages: 256, max_bytes: 1 << 20 };
-        let ReadBatch { status, next, records, .. } = log.shard.read_cold(request, &mut |_| true).await?;
+        let is_single = offset.0 < singly;
+        let max_messages = if is_single { 1 } else { BATCH };
+        let request = ReadRequest { topic, queue_id, offset, max_messages, max_bytes: 1 << 20 };
+        let ReadBatch { status, next, records, .. } = match log.shard.read_cold(request, &mut |_| true).await {
+            Ok(batch) => batch,
+            Err(ReadError::Damaged { .. } | ReadError::Io { .. }) if !is_single => {
+                singly = offset.0 + BATCH as u64;
+                continue;
+            }
+            Err(error @ (ReadError::Damaged { .. } | ReadError::Io { .. })) => {
+                // The index of the queue may be what cannot be read.
+                let Some(position) = log.shard.position_of(topic, queue_id, offset).await? else { return Err(error) };
+                look(Found::Unreadable(offset.0, position, &error));
+                offset = QueueOffset(offset.0 + 1);
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         for record in &records {
             if let Ok((record, _)) = Record::parse(record) {
-                look(&record);
+                look(Found::Record(&record));
             }
         }
         let goes_on = match status {

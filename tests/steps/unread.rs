@@ -1,10 +1,11 @@
 //! A due message on a bad sector: it holds up no other, comes when the disk reads it again, and a broker that dies meanwhile
-//! finds it again.
+//! finds it again. A half or a mark on one keeps no broker from starting.
 
+use super::halves::{COMMIT, HALF, ROLL_BACK, UNASKED, end, end_of, place};
 use super::support::disk::BadSectors;
 use super::support::eventually;
 use super::support::server::{Flush, Settings};
-use super::support::wire::runtime_numbers;
+use super::support::wire::{END_TRANSACTION, runtime_numbers};
 use super::victim::{At, PATIENCE, TOPIC, Victim, count, due_at, names, send, wall_ms};
 
 const MESSAGES: usize = 6;
@@ -88,4 +89,47 @@ fn a_timer_that_is_not_read_holds_up_no_other_and_comes_once_it_is() {
         saved >= due_ms(nth - 1) && (nth == MESSAGES || saved < due_ms(nth))
     };
     one_is_not_read(|nth| due_at(if nth < MESSAGES { due_ms(nth) } else { wall_ms() + 500 }), is_saved);
+}
+
+#[test]
+fn a_start_goes_on_past_a_half_and_a_mark_that_are_not_read() {
+    const ENDED: [usize; 2] = [1, 2];
+    const UNREAD: usize = 3;
+    let folder = tempfile::tempdir().unwrap();
+    let bad = BadSectors::none(folder.path(), SEGMENT);
+    let settings = Settings { flush: Flush::Sync, shards: 1, properties: vec![], env: vec![bad.env()] };
+    let mut victim = Victim::in_folder(folder, At("nothing", 1), settings);
+    let open = |victim: &Victim| runtime_numbers(&mut victim.connect(), ["ringmqHalvesOpen"]);
+    let mut connection = victim.connect();
+    // The first is open, so that a start looks at all that follows.
+    let halves: Vec<_> = names("half", 4)
+        .iter()
+        .map(|name| place(&send(&mut connection, name, &format!("{UNASKED}{HALF}")).unwrap()))
+        .collect();
+    ENDED.iter().for_each(|nth| end(&mut connection, halves[*nth], COMMIT).unwrap());
+    let mark = victim.all("RMQ_SYS_TRANS_OP_HALF_TOPIC").pop().unwrap();
+    // What is sent last may be read by the start itself.
+    send(&mut connection, "last", "").unwrap();
+    assert!(victim.cluster.broker.terminate().success());
+    bad.hit(halves[UNREAD].1);
+    bad.hit(mark.position);
+    victim.restart();
+
+    assert_eq!(open(&victim), [3], "with the one whose mark is not read");
+    assert_eq!(lines(&victim, "a half message cannot be read: it stays open"), 1);
+    assert_eq!(lines(&victim, "the mark of ended transactions cannot be read: they are open again"), 1);
+    let mut connection = victim.connect();
+    end(&mut connection, halves[0], COMMIT).unwrap();
+    let refused = connection.call(END_TRANSACTION, &end_of(halves[UNREAD], COMMIT, false), &[]).unwrap();
+    assert_ne!(refused.header.code, 0);
+    assert_eq!(open(&victim), [2]);
+
+    bad.heal();
+    end(&mut connection, halves[UNREAD], COMMIT).unwrap();
+    end(&mut connection, halves[ENDED[1]], ROLL_BACK).unwrap();
+    assert_eq!(open(&victim), [0]);
+    victim.again(At("nothing", 1));
+    assert_eq!(open(&victim), [0]);
+    let found = count(victim.all(TOPIC).iter().filter(|record| record.body.starts_with(b"half")));
+    assert!(names("half", 4).iter().all(|name| found[name] == 1), "{found:?}");
 }

@@ -63,7 +63,8 @@ impl BadSectors {
         let (shard, offset) = (position >> 56, position & ((1 << 56) - 1));
         let (base, at) = (offset / self.segment * self.segment, offset % self.segment);
         let written = self.file.with_extension("new");
-        fs::write(&written, format!("commitlog/{shard}/{base:020} {at} {}\n", at + 1)).unwrap();
+        let earlier = fs::read_to_string(&self.file).unwrap_or_default();
+        fs::write(&written, format!("{earlier}commitlog/{shard}/{base:020} {at} {}\n", at + 1)).unwrap();
         fs::rename(written, &self.file).unwrap();
     }
 
