@@ -39,13 +39,13 @@ final class Actor {
         this.as = as;
         this.options = options;
         consumer = new DefaultMQPushConsumer(options.text("group"), options.flag("trace"), Stage.traceTopic(options));
-        consumer.setNamesrvAddr(namesrv);
+        Patient.at(consumer, namesrv);
         if (options.has("namespace")) {
             consumer.setNamespace(options.text("namespace"));
         }
         if (options.has("reply")) {
             replier = new DefaultMQProducer(as + "_replier");
-            replier.setNamesrvAddr(namesrv);
+            Patient.at(replier, namesrv);
             replier.start();
         }
         consumer.setInstanceName(options.text("instance", as));

@@ -27,7 +27,7 @@ final class Lite implements Puller {
         topic = options.text("topic");
         assigned = options.flag("assign");
         consumer = new DefaultLitePullConsumer(options.text("group"));
-        consumer.setNamesrvAddr(namesrv);
+        Patient.at(consumer, namesrv);
         consumer.setInstanceName(as);
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
         consumer.setAutoCommit(false);
