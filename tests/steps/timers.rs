@@ -10,8 +10,8 @@ use super::victim::{At, PATIENCE, Released, TOPIC, Victim, count, due_at, each, 
 
 const RECALL_MESSAGE: i32 = 370;
 const MESSAGES: usize = 6;
-/// Enough for all sends and recalls to be acknowledged before the first is due.
-const FIRST_MS: i64 = 2000;
+/// Enough for all sends and recalls to be acknowledged before the first is due, on a machine that stands still for seconds too.
+const FIRST_MS: i64 = 6000;
 const APART_MS: i64 = 100;
 
 /// The time up to which the store says that its timers are delivered.
