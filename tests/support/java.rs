@@ -157,8 +157,6 @@ impl Client {
         let out = built("client", self.version);
         let mut java = jvm("256m", &self.home);
         java.arg(format!("-Drocketmq.serialize.type={}", self.headers))
-            // The machine may be busy with other things.
-            .arg("-Dcom.rocketmq.remoting.client.connect.timeout=30000")
             .args(self.properties.iter().map(|property| format!("-D{property}")))
             .arg("-cp")
             .arg(format!("{}:{}/*", out.join("build/classes").display(), out.join("lib").display()))

@@ -39,13 +39,13 @@ final class Actor {
         this.as = as;
         this.options = options;
         consumer = new DefaultMQPushConsumer(options.text("group"), options.flag("trace"), Stage.traceTopic(options));
-        Patient.at(consumer, namesrv);
+        consumer.setNamesrvAddr(namesrv);
         if (options.has("namespace")) {
             consumer.setNamespace(options.text("namespace"));
         }
         if (options.has("reply")) {
             replier = new DefaultMQProducer(as + "_replier");
-            Patient.at(replier, namesrv);
+            replier.setNamesrvAddr(namesrv);
             replier.start();
         }
         consumer.setInstanceName(options.text("instance", as));

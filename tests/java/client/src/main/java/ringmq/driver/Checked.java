@@ -36,7 +36,7 @@ final class Checked implements TransactionListener {
     @SuppressWarnings("deprecation")
     Checked(String namesrv, String group, Options options) {
         producer = new TransactionMQProducer(null, group, null, options.flag("trace"), Stage.traceTopic(options));
-        Patient.at(producer, namesrv);
+        producer.setNamesrvAddr(namesrv);
         producer.setInstanceName(options.text("instance", group));
         producer.setRetryTimesWhenSendFailed(0);
         producer.setTransactionListener(this);

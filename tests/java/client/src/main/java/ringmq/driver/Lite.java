@@ -27,7 +27,7 @@ final class Lite implements Puller {
         topic = options.text("topic");
         assigned = options.flag("assign");
         consumer = new DefaultLitePullConsumer(options.text("group"));
-        Patient.at(consumer, namesrv);
+        consumer.setNamesrvAddr(namesrv);
         consumer.setInstanceName(as);
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
         consumer.setAutoCommit(false);

@@ -19,7 +19,7 @@ final class LitePull {
 
     static void run(Options options) throws Exception {
         DefaultLitePullConsumer consumer = new DefaultLitePullConsumer(options.text("group", "driver_lite"));
-        Patient.at(consumer, options.text("namesrv"));
+        consumer.setNamesrvAddr(options.text("namesrv"));
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
         consumer.setAutoCommit(false);
         String topic = options.text("topic");

@@ -19,7 +19,7 @@ final class Lock {
 
     static void run(Options options) throws Exception {
         DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(options.text("group"));
-        Patient.at(consumer, options.text("namesrv"));
+        consumer.setNamesrvAddr(options.text("namesrv"));
         consumer.setInstanceName(options.text("instance"));
         consumer.subscribe(options.text("own"), "*");
         consumer.registerMessageListener((MessageListenerOrderly) (messages, context) -> ConsumeOrderlyStatus.SUCCESS);

@@ -21,7 +21,7 @@ final class Plain implements Puller {
     Plain(String as, String namesrv, Options options) throws Exception {
         topic = options.text("topic");
         consumer = new DefaultMQPullConsumer(options.text("group"));
-        Patient.at(consumer, namesrv);
+        consumer.setNamesrvAddr(namesrv);
         consumer.setInstanceName(as);
         // Offsets of queues that the client did not get by sharing are forgotten when it keeps them by itself.
         consumer.setPersistConsumerOffsetInterval(3_600_000);

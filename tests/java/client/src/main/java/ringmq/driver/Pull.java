@@ -15,7 +15,7 @@ final class Pull {
 
     static DefaultMQPullConsumer consumer(Options options) throws Exception {
         DefaultMQPullConsumer consumer = new DefaultMQPullConsumer(options.text("group", "driver_pull"));
-        Patient.at(consumer, options.text("namesrv"));
+        consumer.setNamesrvAddr(options.text("namesrv"));
         consumer.start();
         return consumer;
     }

@@ -64,7 +64,7 @@ final class Push {
         if (options.has("since")) {
             consumer.setConsumeTimestamp(options.text("since"));
         }
-        Patient.at(consumer, options.text("namesrv"));
+        consumer.setNamesrvAddr(options.text("namesrv"));
         consumer.setConsumeFromWhere(ConsumeFromWhere.valueOf(
             options.text("from", "CONSUME_FROM_FIRST_OFFSET")));
         consumer.setConsumeThreadMin(options.number("threads", 4));

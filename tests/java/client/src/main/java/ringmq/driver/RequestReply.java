@@ -33,7 +33,7 @@ final class RequestReply {
         // The asker has its answer, and the answerer the broker's word for it.
         CountDownLatch done = new CountDownLatch(2);
         DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(options.text("consumer-group", "driver_answerer"));
-        Patient.at(consumer, options.text("namesrv"));
+        consumer.setNamesrvAddr(options.text("namesrv"));
         consumer.subscribe(options.text("topic"), "*");
         consumer.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
             for (MessageExt message : messages) {

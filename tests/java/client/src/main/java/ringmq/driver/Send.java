@@ -38,7 +38,7 @@ final class Send {
         DefaultMQProducer producer = new DefaultMQProducer(options.text("group", "driver_producer"), hook,
             options.flag("trace"), null);
         asTold(producer, options);
-        Patient.at(producer, options.text("namesrv"));
+        producer.setNamesrvAddr(options.text("namesrv"));
         producer.setSendMsgTimeout(options.number("timeout", 10_000));
         producer.setRetryTimesWhenSendFailed(options.number("retries", 2));
         producer.setRetryTimesWhenSendAsyncFailed(options.number("retries", 2));

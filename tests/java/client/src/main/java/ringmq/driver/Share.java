@@ -36,7 +36,7 @@ final class Share {
         int count = options.number("members", 3);
         for (int member = 0; member < count; member++) {
             DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(group);
-            Patient.at(consumer, namesrv);
+            consumer.setNamesrvAddr(namesrv);
             consumer.setClientIP("127.0.0.1");
             consumer.setInstanceName(strategy + "-" + member);
             consumer.setConsumeThreadMin(1);

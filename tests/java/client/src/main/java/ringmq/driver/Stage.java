@@ -129,7 +129,7 @@ final class Stage {
                 producer.setNamespace(options.text("namespace"));
             }
             producer.setInstanceName(group);
-            Patient.at(producer, namesrv);
+            producer.setNamesrvAddr(namesrv);
             producer.setSendMsgTimeout(10_000);
             producer.setRetryTimesWhenSendFailed(0);
             producer.start();

@@ -15,8 +15,8 @@ final class Tools {
 
     /** Acts at the name server {@code --namesrv}. What is refused is a line {@code refused}. */
     static void run(Options options, String group, Act act) throws Exception {
-        DefaultMQAdminExt admin = new DefaultMQAdminExt(30_000);
-        Patient.at(admin, options.text("namesrv"));
+        DefaultMQAdminExt admin = new DefaultMQAdminExt(10_000);
+        admin.setNamesrvAddr(options.text("namesrv"));
         admin.setAdminExtGroup(group);
         admin.start();
         try {

@@ -21,7 +21,7 @@ final class Transaction {
 
     static void run(Options options) throws Exception {
         TransactionMQProducer producer = new TransactionMQProducer(options.text("group", "driver_transaction"));
-        Patient.at(producer, options.text("namesrv"));
+        producer.setNamesrvAddr(options.text("namesrv"));
         java.util.concurrent.CountDownLatch asked = new java.util.concurrent.CountDownLatch(options.number("asks", 1));
         producer.setTransactionListener(new TransactionListener() {
             @Override
