@@ -161,11 +161,7 @@ pub const RUN_PIECES_SPARE: usize = 32;
 pub const RUN_FENCES: usize = 4096;
 
 /// Neighbouring runs that one merge makes into one.
-pub const RUN_FAN_IN: usize = 16;
-
-/// How many times as long as the longest of them the merged run has to be. With less, long runs are written again for the
-/// sake of short ones; with more, runs of mixed length are never worth it until there are too many.
-pub const RUN_GROWTH: u64 = 4;
+pub const RUN_FAN_IN: usize = 8;
 
 /// Runs of one purpose in a shard. At this number even merges that are not worth it are made, and a table waits for them.
 pub const RUNS_MAX: usize = 64;
