@@ -234,7 +234,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn so_many_queries_are_taken_in_and_a_further_one_when_one_has_ended() {
+    fn so_many_queries_are_taken_in_and_have_their_turn_and_a_further_one_when_one_has_ended() {
         let finds = Finds::default();
         let mut places: Vec<_> = (0..FINDS_MAX + FINDS_WAITING_MAX).map(|_| finds.join().unwrap()).collect();
         assert!(finds.join().is_none());
@@ -243,5 +243,7 @@ mod tests {
         assert!(finds.join().is_none());
         drop((one_more, places));
         assert_eq!(finds.asked.get(), 0);
+        let turns: Vec<_> = (0..FINDS_MAX).map(|_| finds.turns.try_acquire().unwrap()).collect();
+        assert!(finds.turns.try_acquire().is_none(), "{} have their turn at a time", turns.len());
     }
 }

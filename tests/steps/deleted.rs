@@ -19,7 +19,7 @@ const CONNECTIONS: usize = 16;
 /// What each shard has memory for.
 const MEMORY: usize = 16 << 20;
 /// Longer than it takes to fill that.
-const LEVEL_MS: i64 = 20_000;
+const LEVEL_MS: i64 = 10_000;
 
 fn ask(connection: &mut Connection, topic: &str, queue: i32, properties: &str, body: &[u8]) -> i32 {
     let ext = Outgoing { topic, queue, properties, body }.ext();
