@@ -16,7 +16,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use ringmq_engine::{Position, QueueOffset, ReadBatch, ReadError, ReadRequest, ReadStatus};
+use ringmq_engine::{Position, QueueOffset, ReadBatch, ReadError, ReadStatus};
 use ringmq_protocol::message::Record;
 use ringmq_protocol::names;
 use ringmq_rt::time::{sleep, sleep_until};
@@ -32,10 +32,9 @@ use crate::message::Message;
 use crate::node::{CONTROL, Node};
 use crate::own_group;
 use crate::put::{self, PutError};
+use crate::walk::Walk;
 
-/// Messages that are read, delivered and waited for together.
-const BATCH_MESSAGES: usize = 128;
-/// Their bytes.
+/// Bytes of the messages that are read, delivered and waited for together.
 const BATCH_BYTES: u64 = 4 << 20;
 /// Longest wait without a look at the wall clock.
 const LOOK: Duration = Duration::from_secs(1);
@@ -59,7 +58,8 @@ pub fn start(node: &Rc<Node>, number: u16, log: &Rc<Log>, progress: impl Fn(&str
         let open = Rc::clone(&level.open);
         log.keep_from(move |_| open.floor());
         let log_start = log.shard.start();
-        let queue = LevelQueue { level, seen: Seen::new(delay), log_start, told: 0, singly: 0, vain: 0 };
+        let walk = Walk::new(names::SCHEDULE_TOPIC, kept.queue_id, BATCH_BYTES);
+        let queue = LevelQueue { level, walk, seen: Seen::new(delay), log_start, told: 0, vain: 0 };
         spawn("deliver a delay level", queue.run()).detach();
     }
 }
@@ -114,13 +114,12 @@ impl Open {
 /// What delivers it in order.
 struct LevelQueue {
     level: Rc<Level>,
+    walk: Walk<'static>,
     seen: Seen,
     /// Where the log began when it was last looked for messages that were dropped.
     log_start: u64,
     /// Dropped messages in front of this one are told of.
     told: u64,
-    /// Messages in front of this one are read one at a time, since one of them could not be read.
-    singly: u64,
     /// Reads in vain since the last one that gave something.
     vain: u32,
 }
@@ -153,15 +152,7 @@ impl LevelQueue {
         loop {
             self.look();
             let at = level.at.get();
-            let single = at < self.singly;
-            let request = ReadRequest {
-                topic: names::SCHEDULE_TOPIC,
-                queue_id: queue,
-                offset: QueueOffset(at),
-                max_messages: if single { 1 } else { BATCH_MESSAGES },
-                max_bytes: BATCH_BYTES,
-            };
-            let read = level.log.shard.read_cold(request, &mut |_| true).await;
+            let read = self.walk.read(&level.log.shard, QueueOffset(at)).await;
             self.vain = if read.is_ok() { 0 } else { self.vain.saturating_add(1) };
             match read {
                 Ok(batch) => match batch.status {
@@ -183,18 +174,15 @@ impl LevelQueue {
                     }
                     _ => return None,
                 },
-                Err(error @ ReadError::Damaged { .. }) if single => {
+                Err(error @ ReadError::Damaged { .. }) => {
                     level.node.served.delayed_dropped(1);
                     tracing::error!(%shard, queue, at, %error, "a delayed message is damaged and is not delivered");
                     level.at.set(at + 1);
                     level.note();
                 }
-                Err(error) if single && is_unread(&error) && self.vain >= TRIES && self.set_aside().await => (),
+                Err(error) if is_unread(&error) && self.vain >= TRIES && self.set_aside().await => (),
                 Err(error) => {
                     tracing::error!(%shard, queue, at, %error, "delayed messages cannot be read");
-                    if is_unread(&error) || matches!(error, ReadError::Damaged { .. }) {
-                        self.singly = at + BATCH_MESSAGES as u64;
-                    }
                     sleep(AGAIN).await;
                 }
             }

@@ -62,3 +62,4 @@ pub mod topic;
 pub mod traffic;
 pub mod transaction;
 pub mod underway;
+pub mod walk;

@@ -16,7 +16,7 @@ use std::collections::HashSet;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ringmq_engine::{Position, QueueOffset, ReadBatch, ReadError, ReadRequest, ReadStatus, Ticket};
+use ringmq_engine::{Position, QueueOffset, ReadError, Ticket};
 use ringmq_protocol::message::Record;
 use ringmq_protocol::{names, properties};
 use ringmq_rt::sync::Event;
@@ -32,6 +32,7 @@ use crate::message::Message;
 use crate::node::Node;
 use crate::own_group;
 use crate::settings::Settings;
+use crate::walk::{Walk, behind, is_about_one};
 
 /// The tag of a mark.
 const MARK_TAG: &str = "d";
@@ -253,21 +254,12 @@ async fn each(
     from: u64,
     mut look: impl FnMut(Found<'_>),
 ) -> Result<(), ReadError> {
-    const BATCH: usize = 256;
+    let mut walk = Walk::new(topic, queue_id, 1 << 20);
     let mut offset = QueueOffset(from);
-    // Records in front of this one are read one at a time, since one of them could not be read.
-    let mut singly = 0;
     loop {
-        let is_single = offset.0 < singly;
-        let max_messages = if is_single { 1 } else { BATCH };
-        let request = ReadRequest { topic, queue_id, offset, max_messages, max_bytes: 1 << 20 };
-        let ReadBatch { status, next, records, .. } = match log.shard.read_cold(request, &mut |_| true).await {
+        let batch = match walk.read(&log.shard, offset).await {
             Ok(batch) => batch,
-            Err(ReadError::Damaged { .. } | ReadError::Io { .. }) if !is_single => {
-                singly = offset.0 + BATCH as u64;
-                continue;
-            }
-            Err(error @ (ReadError::Damaged { .. } | ReadError::Io { .. })) => {
+            Err(error) if is_about_one(&error) => {
                 // The index of the queue may be what cannot be read.
                 let Some(position) = log.shard.position_of(topic, queue_id, offset).await? else { return Err(error) };
                 look(Found::Unreadable(offset.0, position, &error));
@@ -276,19 +268,12 @@ async fn each(
             }
             Err(error) => return Err(error),
         };
-        for record in &records {
+        for record in &batch.records {
             if let Ok((record, _)) = Record::parse(record) {
                 look(Found::Record(&record));
             }
         }
-        let goes_on = match status {
-            ReadStatus::Found => true,
-            ReadStatus::OffsetTooSmall => next > offset,
-            _ => false,
-        };
-        if !goes_on {
-            return Ok(());
-        }
+        let Some(next) = behind(&batch, offset) else { return Ok(()) };
         offset = next;
     }
 }

@@ -64,6 +64,26 @@ fn damage(store: &Path, body: &str, in_front: u64) {
     file.sync_all().unwrap();
 }
 
+/// Where a message was stored, as its sender was told.
+fn position(answer: &Command) -> String {
+    i64::from_str_radix(&answer.ext("msgId").unwrap()[16..], 16).unwrap().to_string()
+}
+
+/// Commits the half that was stored with this answer.
+fn commit(client: &mut Client, half: &Command) -> Command {
+    let (offset, at) = (number(half, "queueOffset").to_string(), position(half));
+    let end = [
+        ("producerGroup", "producers"),
+        ("tranStateTableOffset", offset.as_str()),
+        ("commitLogOffset", at.as_str()),
+        ("commitOrRollback", "8"),
+        ("fromTransactionCheck", "false"),
+        ("msgId", "half"),
+        ("transactionId", "half"),
+    ];
+    client.call(END_TRANSACTION, &end, &[]).0
+}
+
 /// The next body of queue 0, which must be this one.
 fn expect_next(client: &mut Client, at: &mut i64, body: &str) {
     loop {
@@ -115,18 +135,7 @@ fn a_damaged_message_is_neither_committed_nor_sent_back() {
     damage(dir.path(), "plain", 0);
     let running = run(one_shard(dir.path()));
     let mut client = Client::new(running.addr);
-    let position = |answer: &Command| i64::from_str_radix(&answer.ext("msgId").unwrap()[16..], 16).unwrap().to_string();
-    let (offset, at) = (number(&half, "queueOffset").to_string(), position(&half));
-    let end = [
-        ("producerGroup", "producers"),
-        ("tranStateTableOffset", offset.as_str()),
-        ("commitLogOffset", at.as_str()),
-        ("commitOrRollback", "8"),
-        ("fromTransactionCheck", "false"),
-        ("msgId", "half"),
-        ("transactionId", "half"),
-    ];
-    let (answer, _) = client.call(END_TRANSACTION, &end, &[]);
+    let answer = commit(&mut client, &half);
     assert_eq!(answer.code, SYSTEM_ERROR, "{answer:?}");
     assert_eq!(answer.remark.as_deref(), Some("the body of a record does not match its checksum"));
     let at = position(&plain);
@@ -144,6 +153,28 @@ fn a_damaged_message_is_neither_committed_nor_sent_back() {
     assert_eq!(answer.remark.as_deref(), Some("the body of a record does not match its checksum"));
     let (_, bodies) = client.pull("orders", 0, 0, 0, "*");
     assert_eq!(bodies, Vec::<Vec<u8>>::new());
+    running.stop();
+}
+
+#[test]
+fn a_start_goes_on_past_a_damaged_half() {
+    const HALF: &str = "TRAN_MSG\u{1}true\u{2}PGROUP\u{1}producers";
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let running = run(one_shard(dir.path()));
+    let mut client = Client::new(running.addr);
+    let sent = ["half-before", "half-damaged", "half-behind"].map(|name| send(&mut client, 0, 4, HALF, name));
+    running.stop();
+    damage(dir.path(), "half-damaged", QUEUE_OFFSET_TO_BODY);
+    let running = run(one_shard(dir.path()));
+    let mut client = Client::new(running.addr);
+    assert_eq!(client.runtime_info()["ringmqHalvesOpen"], "3", "what cannot be read is open");
+    let codes = sent.each_ref().map(|half| commit(&mut client, half).code);
+    assert_eq!(codes, [0, SYSTEM_ERROR, 0]);
+    let mut at = 0;
+    for name in ["half-before", "half-behind"] {
+        expect_next(&mut client, &mut at, name);
+    }
+    assert_eq!(client.runtime_info()["ringmqHalvesOpen"], "1");
     running.stop();
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use ringmq_engine::{Position, QueueOffset, ReadError, ReadRequest, ReadStatus, SegmentInfo, Timed};
+use ringmq_engine::{Position, QueueOffset, ReadError, SegmentInfo, Timed};
 use ringmq_protocol::message::{Record, RecordError};
 use ringmq_protocol::{names, properties};
 use ringmq_rt::step;
@@ -16,13 +16,12 @@ use crate::log::Log;
 use crate::message::Message;
 use crate::node::Node;
 use crate::put;
+use crate::walk::{Walk, behind};
 
 use super::damaged;
 
 /// A timer that is due this soon is not stored anew; its segment stays until it is delivered.
 const SOON_MS: u64 = 60_000;
-/// Timers that are read at once.
-const BATCH: usize = 128;
 /// Entries of the index that are looked through at once.
 const ENTRIES: usize = 4096;
 
@@ -107,18 +106,10 @@ pub async fn roll(node: &Rc<Node>, log: &Rc<Log>, before: u64, segments: &[Segme
     let mut offset = log.shard.min_offset(names::TIMER_TOPIC, queue_id);
     let mut rolled = 0;
     let until_ms = log.timers.now_ms().saturating_add(SOON_MS);
-    // Timers in front of this one are read one at a time, since one of them could not be read.
-    let mut singly = 0;
+    let mut walk = Walk::new(names::TIMER_TOPIC, queue_id, 1 << 20);
     loop {
-        let is_single = offset.0 < singly;
-        let max_messages = if is_single { 1 } else { BATCH };
-        let request = ReadRequest { topic: names::TIMER_TOPIC, queue_id, offset, max_messages, max_bytes: 1 << 20 };
-        let batch = match log.shard.read_cold(request, &mut |_| true).await {
+        let batch = match walk.read(&log.shard, offset).await {
             Ok(batch) => batch,
-            Err(ReadError::Damaged { .. } | ReadError::Io { .. }) if !is_single => {
-                singly = offset.0 + BATCH as u64;
-                continue;
-            }
             Err(error) => match pass_over(node, log, (queue_id, offset), before, &error).await {
                 Some(Passed { at, .. }) if at >= before => break,
                 Some(Passed { at, is_open }) => {
@@ -165,15 +156,8 @@ pub async fn roll(node: &Rc<Node>, log: &Rc<Log>, before: u64, segments: &[Segme
         rolled += stored;
         log.timers.rolled.borrow_mut().unread.retain(|offset, _| !offsets[..stored].contains(offset));
         offsets[stored..].iter().for_each(|offset| rolling.leave(segments, *offset));
-        let goes_on = match batch.status {
-            ReadStatus::Found => !passed,
-            ReadStatus::OffsetTooSmall => batch.next > offset,
-            _ => false,
-        };
-        if !goes_on {
-            break;
-        }
-        offset = QueueOffset(batch.next.0);
+        let Some(next) = behind(&batch, offset).filter(|_| !passed) else { break };
+        offset = next;
     }
     if rolling.failed.is_none() {
         log.timers.rolled.borrow_mut().note(log.shard.start(), before, until_ms);
