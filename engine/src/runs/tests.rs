@@ -132,6 +132,10 @@ fn a_hot_key_is_cheap_however_many_entries_it_has() {
         let read = runs.stats().blocks_read - before;
         assert!(read <= 2, "{read} blocks for the newest of a hot key");
         let before = runs.stats().blocks_read;
+        assert!(runs.newest(5, u64::MAX, 64).await.unwrap().is_empty(), "a key that is not there");
+        let (read, most) = (runs.stats().blocks_read - before, runs.stats().runs as u64);
+        assert!(read <= most, "{read} blocks for a key that is not there, of {most} runs");
+        let before = runs.stats().blocks_read;
         assert_eq!(runs.newest(4, 300_000, 64).await.unwrap().first(), Some(&299_999));
         let read = runs.stats().blocks_read - before;
         let most = 3 * runs.stats().runs as u64;
