@@ -1,7 +1,7 @@
 //! Records golden frames: what Apache's Java clients and servers put on the wire.
 //!
-//! Not a check. It runs on demand and rewrites `net/protocol/tests/golden`, whose README says how.
-#![expect(clippy::unwrap_used, reason = "a test says what failed by failing")]
+//! A program and no test, so `cargo test` leaves it alone: run by name it rewrites `net/protocol/tests/golden`, whose README says how.
+#![expect(clippy::unwrap_used, reason = "what fails here ends the recording")]
 
 #[expect(dead_code, reason = "each test program uses its own part of the support")]
 mod support;
@@ -295,11 +295,9 @@ fn record(golden: &Path, server: &'static str, client: &'static str) {
     println!("{server}: {:#?}", replies.names.borrow());
 }
 
-#[test]
-#[ignore = "rewrites the golden frames; run by hand when a new version is to be recorded"]
-fn golden_frames() {
+fn main() {
     if let Some(reason) = java::missing() {
-        return support::skip(&reason);
+        panic!("nothing is recorded: {reason}");
     }
     let golden = root().join("net/protocol/tests/golden");
     for (server, client) in java::SERVERS.into_iter().zip(CLIENTS) {
