@@ -3,6 +3,10 @@ package ringmq.driver;
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
 import java.nio.charset.StandardCharsets;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.TimeUnit;
 import org.apache.rocketmq.client.producer.LocalTransactionState;
 import org.apache.rocketmq.client.producer.TransactionListener;
 import org.apache.rocketmq.client.producer.TransactionMQProducer;
@@ -22,7 +26,7 @@ final class Transaction {
     static void run(Options options) throws Exception {
         TransactionMQProducer producer = new TransactionMQProducer(options.text("group", "driver_transaction"));
         producer.setNamesrvAddr(options.text("namesrv"));
-        java.util.concurrent.CountDownLatch asked = new java.util.concurrent.CountDownLatch(options.number("asks", 1));
+        CountDownLatch asked = new CountDownLatch(options.number("asks", 1));
         producer.setTransactionListener(new TransactionListener() {
             @Override
             public LocalTransactionState executeLocalTransaction(Message message, Object argument) {
@@ -48,6 +52,9 @@ final class Transaction {
                     : LocalTransactionState.COMMIT_MESSAGE;
             }
         });
+        // One thread for the broker's questions, so that what comes after a question comes after its answer.
+        ExecutorService questions = Executors.newSingleThreadExecutor();
+        producer.setExecutorService(questions);
         producer.start();
         try {
             for (int i = 0; i < options.number("count", 1); i++) {
@@ -56,7 +63,9 @@ final class Transaction {
                 new Line("sent").body(message.getBody()).sent(result)
                     .with("state", result.getLocalTransactionState().name()).print();
             }
-            asked.await(options.number("wait", 0L), java.util.concurrent.TimeUnit.MILLISECONDS);
+            asked.await(options.number("wait", 0L), TimeUnit.MILLISECONDS);
+            // Stopped in the middle of its last answer, a producer would never send it.
+            questions.submit(() -> { }).get();
         } finally {
             producer.shutdown();
         }
