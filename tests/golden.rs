@@ -113,13 +113,15 @@ fn play<S: Into<Option<Scene>>>(name: &str, client: &'static str, scenario: fn(S
     }
     let _turn = turn::among(AT_A_TIME);
     let golden = compare::Golden { server, client, scenario: name };
-    let Some(scene) = scenario(Setup { client }).into() else { return };
-    let seen = scene.end();
-    match make {
-        Make::Apache(_) if compare::recording() => golden.record(&seen),
-        Make::Apache(_) => golden.hold(&seen, &[]),
-        Make::Ours => golden.hold(&seen, &compare::differences()),
-    }
+    support::host::played(|| {
+        let Some(scene) = scenario(Setup { client }).into() else { return };
+        let seen = scene.end();
+        match make {
+            Make::Apache(_) if compare::recording() => golden.record(&seen),
+            Make::Apache(_) => golden.hold(&seen, &[]),
+            Make::Ours => golden.hold(&seen, &compare::differences()),
+        }
+    });
 }
 
 #[test]
