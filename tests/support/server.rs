@@ -446,8 +446,19 @@ impl Cluster {
 
     /// A Java client of `version` that keeps its logs in this cluster's folder.
     pub(crate) fn client(&self, version: &'static str) -> java::Client {
+        archived(version);
         java::Client::new(version, self.folder.path())
     }
+}
+
+/// Sees to it that clients of `version` have their classes from an archive, with servers that no test looks at.
+fn archived(version: &'static str) {
+    let folder = tempfile::tempdir().unwrap();
+    java::Client::new(version, folder.path()).archive(|client| {
+        let cluster = Cluster::of(Make::Ours, Settings::default());
+        cluster.broker.create_topic("archive_topic", 1);
+        client.run("request", &[("namesrv", cluster.namesrv()), ("topic", "archive_topic")]);
+    });
 }
 
 /// How long `work` took.
