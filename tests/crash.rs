@@ -21,7 +21,7 @@ use std::time::Duration;
 use load::Load;
 use oracle::{Oracle, QUEUES, TOPIC};
 use support::dice::Dice;
-use support::server::{Cluster, Flush, Make, Settings, timed};
+use support::server::{Cluster, Flush, Make, Settings, timed, wide_segments};
 use support::turn;
 
 fn rounds() -> u32 {
@@ -52,7 +52,7 @@ fn run(flush: Flush, drops: bool) {
     // Two runs would slow each other down, and a kill in the middle of nothing proves nothing.
     let _alone = turn::alone();
     let mut dice = Dice::from_variable("RINGMQ_CRASH_SEED");
-    let properties = if drops { dropping() } else { Vec::new() };
+    let properties = if drops { dropping() } else { vec![wide_segments()] };
     let mut cluster = Cluster::start(Settings { flush, properties, ..Settings::default() });
     cluster.broker.create_topic(TOPIC, u32::try_from(QUEUES).unwrap());
     let mut oracle = if drops { Oracle::of_drops() } else { Oracle::default() };

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use support::dice::Dice;
 use support::eventually;
-use support::server::{Cluster, Flush, Settings};
+use support::server::{Cluster, Flush, Settings, wide_segments};
 use support::wire::{self, Connection, Outgoing, Record, records};
 
 const TOPIC: &str = "later_topic";
@@ -210,6 +210,7 @@ fn what_is_to_come_survives_kills() {
     let mut dice = Dice::from_variable("RINGMQ_LATER_SEED");
     let rounds = number("RINGMQ_LATER_ROUNDS", if support::in_ci() { 6 } else { 2 });
     let properties = vec![
+        wide_segments(),
         ("messageDelayLevel", "1s 2s 3s".to_owned()),
         // Nobody answers a check here, but the halves move while they are asked about.
         ("transactionTimeOut", "500".to_owned()),

@@ -16,7 +16,7 @@ use serde_json::Value;
 use support::disk::Stuck;
 use support::eventually;
 use support::process::Process;
-use support::server::{Cluster, Make, Settings};
+use support::server::{Cluster, Make, Settings, wide_segments};
 use support::wire;
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -64,7 +64,7 @@ fn passed(line: &str, ended: Ended) -> Value {
 }
 
 fn ours() -> Cluster {
-    Cluster::of(Make::Ours, Settings::default())
+    Cluster::of(Make::Ours, Settings { properties: vec![wide_segments()], ..Settings::default() })
 }
 
 fn part<'r>(report: &'r Value, name: &str) -> &'r Value {
@@ -164,7 +164,7 @@ fn steps_are_walked_and_the_highest_rate_is_found() {
 
 #[test]
 fn a_filter_brings_what_matches_and_nothing_else() {
-    let properties = vec![("enablePropertyFilter", "true".to_owned())];
+    let properties = vec![wide_segments(), ("enablePropertyFilter", "true".to_owned())];
     let cluster = Cluster::of(Make::Ours, Settings { properties, ..Settings::default() });
     let folder = cluster.folder.path();
     let to = &cluster.broker.address;

@@ -32,7 +32,7 @@ pub(crate) fn played(scenario: impl Fn()) {
             panic::resume_unwind(failure);
         }
         let test = thread::current();
-        let name = test.name().unwrap_or("a case");
+        let (name, taken) = (test.name().unwrap_or("a case"), taken.min(WINDOW));
         let _unseen =
             writeln!(io::stderr(), "{name}: failed while the host had a core for {taken:?} of {WINDOW:?}; again");
     }

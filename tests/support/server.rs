@@ -378,10 +378,21 @@ fn spawn(make: Make, folder: &Path, namesrv: &str, standalone: Option<u16>, port
     }
 }
 
-/// Small segments, so that many brokers fit a small disk.
+const SEGMENT_BYTES: &str = "mappedFileSizeCommitLog";
+
+/// The segments of a broker under load: as much as may wait for the disk.
+pub(crate) fn wide_segments() -> (&'static str, String) {
+    (SEGMENT_BYTES, (64 << 20).to_string())
+}
+
+/// Small segments otherwise. Each shard fills its first with zeros when it starts, and most tests start brokers to send them
+/// a few messages. One that has to do with the disk knows what a wide one holds.
 fn storage(settings: &Settings) -> String {
-    let key = "mappedFileSizeCommitLog";
-    if settings.properties.iter().any(|(given, _)| *given == key) { String::new() } else { format!("{key}=67108864\n") }
+    if settings.properties.iter().any(|(given, _)| *given == SEGMENT_BYTES) {
+        return String::new();
+    }
+    let (key, wide) = wide_segments();
+    if settings.env.is_empty() { format!("{key}={}\n", 16 << 20) } else { format!("{key}={wide}\n") }
 }
 
 /// Small files, so that a test's broker starts in seconds and fits a small disk.
