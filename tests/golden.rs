@@ -113,15 +113,13 @@ fn play<S: Into<Option<Scene>>>(name: &str, client: &'static str, scenario: fn(S
     }
     let _turn = turn::among(AT_A_TIME);
     let golden = compare::Golden { server, client, scenario: name };
-    support::host::played(|| {
-        let Some(scene) = scenario(Setup { client }).into() else { return };
-        let seen = scene.end();
-        match make {
-            Make::Apache(_) if compare::recording() => golden.record(&seen),
-            Make::Apache(_) => golden.hold(&seen, &[]),
-            Make::Ours => golden.hold(&seen, &compare::differences()),
-        }
-    });
+    let Some(scene) = scenario(Setup { client }).into() else { return };
+    let seen = scene.end();
+    match make {
+        Make::Apache(_) if compare::recording() => golden.record(&seen),
+        Make::Apache(_) => golden.hold(&seen, &[]),
+        Make::Ours => golden.hold(&seen, &compare::differences()),
+    }
 }
 
 #[test]

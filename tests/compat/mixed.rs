@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::assert_same_messages;
-use super::support::host::played;
 use super::support::java::{self, of};
 use super::support::server::{self, Broker, Make, NameServer, Settings};
 use super::support::turn::alone;
@@ -39,10 +38,6 @@ fn a_broker_works_under_the_other_makes_name_server() {
         return skip(&reason);
     }
     let _alone = alone();
-    played(works_under_the_other);
-}
-
-fn works_under_the_other() {
     for (index, (of_namesrv, of_broker)) in pairs().into_iter().enumerate() {
         println!("name server {of_namesrv:?}, broker {of_broker:?}");
         let folder = tempfile::tempdir().unwrap();
@@ -65,10 +60,6 @@ fn a_broker_registers_with_name_servers_of_both_makes() {
         return skip(&reason);
     }
     let _alone = alone();
-    played(registers_with_both);
-}
-
-fn registers_with_both() {
     let (one, other) = pairs()[0];
     let folder = tempfile::tempdir().unwrap();
     let first = NameServer::start(one, folder.path());

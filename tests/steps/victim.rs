@@ -10,7 +10,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::support::clock::Shifted;
 use super::support::eventually;
-use super::support::host::played;
 use super::support::server::{Cluster, Flush, Make, Settings, lenient};
 use super::support::turn::together;
 use super::support::wire::{self, Connection, Frame, Outgoing, Record, records};
@@ -47,7 +46,7 @@ pub(crate) fn each(steps: &[At], case: impl Fn(At) + Sync) {
             scope.spawn(|| {
                 while let Some(at) = steps.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let _turn = together();
-                    if panic::catch_unwind(AssertUnwindSafe(|| played(|| case(*at)))).is_err() {
+                    if panic::catch_unwind(AssertUnwindSafe(|| case(*at))).is_err() {
                         failed.lock().unwrap().push(*at);
                     }
                 }

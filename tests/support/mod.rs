@@ -7,7 +7,6 @@ pub(crate) mod clock;
 pub(crate) mod database;
 pub(crate) mod dice;
 pub(crate) mod disk;
-pub(crate) mod host;
 pub(crate) mod java;
 pub(crate) mod ports;
 pub(crate) mod process;
